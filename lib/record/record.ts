@@ -1,0 +1,65 @@
+import type { Expiry } from './expiry.js'
+
+/**
+ * One stored session, as stores and sessions share it. Values are kept as encoded text
+ * (see `value.ts`): text is immutable, so nobody who reads a record can change it unseen.
+ */
+export class SessionRecord {
+  /** SHA-256 of the session id in base64url; the id itself is not part of a record. */
+  readonly handle: string
+  /** In ms since 1970, as are all times here. */
+  readonly createdAt: number
+  lastSeenAt: number
+  expiresAt: number
+  /** This session's own expiry; `null` follows the registration's. */
+  expiry: Expiry | null = null
+  /** The user whom the session belongs to, or `null` before login. */
+  principal: string | null = null
+  /** What the application noted about the session for lists of devices, encoded; or `null`. */
+  metadata: string | null = null
+  /** Session key to encoded value. */
+  readonly data = new Map<string, string>()
+  /** Bytes that keys and encoded values take in UTF-8. */
+  size = 0
+  /** Destroyed, regenerated or revoked: nothing may bring it back. */
+  destroyed = false
+  /** Why this object no longer stands for what is stored; its holders must not save it. */
+  failure: Error | null = null
+  /** The deadline as last stored and as the visitor's cookie was last told; the exact one may be ahead. */
+  settledExpiresAt: number
+
+  constructor(handle: string, createdAt: number, lastSeenAt: number, expiresAt: number) {
+    this.handle = handle
+    this.createdAt = createdAt
+    this.lastSeenAt = lastSeenAt
+    this.expiresAt = expiresAt
+    this.settledExpiresAt = expiresAt
+  }
+
+  /** Sets or, with `undefined`, deletes one key. */
+  apply(key: string, text: string | undefined): void {
+    const previous = this.data.get(key)
+    if (previous !== undefined) this.size -= entrySize(key, previous)
+    if (text === undefined) {
+      this.data.delete(key)
+    } else {
+      this.data.set(key, text)
+      this.size += entrySize(key, text)
+    }
+  }
+
+  /** Takes over what another record holds: all of its data, or only some keys. */
+  inherit(other: SessionRecord, keys: readonly string[] | null): void {
+    this.expiry = other.expiry
+    this.principal = other.principal
+    this.metadata = other.metadata
+    for (const [key, text] of other.data) {
+      if (keys === null || keys.includes(key)) this.apply(key, text)
+    }
+  }
+}
+
+/** The bytes that one entry takes of its session's limit. */
+export function entrySize(key: string, text: string): number {
+  return Buffer.byteLength(key) + Buffer.byteLength(text)
+}

@@ -1,0 +1,196 @@
+import { ValueNotStorableError } from '../errors.js'
+
+/**
+ * Session values as text. A value that JSON can hold is its JSON. Anything else (Date, Map, Set,
+ * BigInt, Uint8Array, undefined, NaN, infinities, -0) makes the whole value "rich": a `!` and then
+ * JSON in which every array is tagged by its first element, so that no data can be mistaken for
+ * a tag.
+ */
+const RICH_MARK = '!'
+
+const Tag = {
+  Array: 0,
+  Undefined: 1,
+  NaN: 2,
+  Infinity: 3,
+  NegativeInfinity: 4,
+  NegativeZero: 5,
+  BigInt: 6,
+  Date: 7,
+  Map: 8,
+  Set: 9,
+  Uint8Array: 10,
+  Buffer: 11
+} as const
+
+const MAX_DEPTH = 100
+
+interface Walk {
+  readonly key: string
+  /** Every node takes at least a byte, so a value with more nodes than bytes allowed is too large. */
+  nodesLeft: number
+}
+
+/**
+ * Encodes a value for storage.
+ *
+ * @param key names the session key in errors
+ * @param maxNodes bounds the walk, so that shared references cannot make it endless
+ * @throws {ValueNotStorableError} for functions, symbols, circular references and class instances
+ */
+export function encodeValue(key: string, value: unknown, maxNodes: number): string {
+  switch (typeof value) {
+    case 'string':
+      return JSON.stringify(value)
+    case 'boolean':
+      return value ? 'true' : 'false'
+    case 'number':
+      if (Number.isFinite(value) && !Object.is(value, -0)) return String(value)
+  }
+  if (value === null) return 'null'
+  const walk: Walk = { key, nodesLeft: maxNodes }
+  return isPlain(value, walk, 0) ? JSON.stringify(value) : RICH_MARK + JSON.stringify(toRich(value))
+}
+
+/** Decodes what `encodeValue` made. Objects are new at each call. */
+export function decodeValue(text: string): unknown {
+  return text.charCodeAt(0) === 33 ? fromRich(JSON.parse(text.slice(1))) : JSON.parse(text)
+}
+
+/** Whether an encoded value decodes to something that its holder could change in place. */
+export function isMutable(text: string): boolean {
+  const first = text.charCodeAt(0)
+  return first === 33 || first === 91 || first === 123 // ! [ {
+}
+
+/** Checks that a value can be stored; true if JSON alone keeps it exactly. */
+function isPlain(value: unknown, walk: Walk, depth: number): boolean {
+  if (--walk.nodesLeft < 0) refuse(walk, 'it has more parts than a session may have bytes')
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return true
+    case 'number':
+      return Number.isFinite(value) && !Object.is(value, -0)
+    case 'bigint':
+    case 'undefined':
+      return false
+    case 'object':
+      if (value === null) return true
+      if (depth === MAX_DEPTH) {
+        refuse(walk, `it is circular or nested deeper than ${MAX_DEPTH} levels`)
+      }
+      return isPlainObject(value, walk, depth + 1)
+    default:
+      return refuse(walk, `it is or contains a ${typeof value}`)
+  }
+}
+
+function isPlainObject(value: object, walk: Walk, depth: number): boolean {
+  let plain = true
+  if (Array.isArray(value)) {
+    for (const item of value) plain = isPlain(item, walk, depth) && plain
+    return plain
+  }
+  if (value instanceof Date || value instanceof Uint8Array) return false
+  if (value instanceof Map) {
+    for (const [key, item] of value) {
+      isPlain(key, walk, depth)
+      isPlain(item, walk, depth)
+    }
+    return false
+  }
+  if (value instanceof Set) {
+    for (const item of value) isPlain(item, walk, depth)
+    return false
+  }
+  const prototype = Object.getPrototypeOf(value)
+  if (prototype !== Object.prototype && prototype !== null) {
+    refuse(walk, `it is or contains an instance of ${className(prototype)}; store plain data`)
+  }
+  if (Object.getOwnPropertySymbols(value).length > 0) refuse(walk, 'it has a symbol as a key')
+  for (const key of Object.keys(value)) {
+    plain = isPlain((value as Record<string, unknown>)[key], walk, depth) && plain
+  }
+  return plain
+}
+
+function className(prototype: object): string {
+  return prototype.constructor?.name || 'a class'
+}
+
+function refuse(walk: Walk, problem: string): never {
+  throw new ValueNotStorableError(JSON.stringify(walk.key.slice(0, 100)), problem)
+}
+
+function toRich(value: unknown): unknown {
+  if (typeof value === 'number') return richNumber(value)
+  if (value === undefined) return [Tag.Undefined]
+  if (typeof value === 'bigint') return [Tag.BigInt, value.toString()]
+  if (typeof value !== 'object' || value === null) return value
+  // Array.from and not map: a hole must become undefined, as reading it gives.
+  if (Array.isArray(value)) return [Tag.Array, ...Array.from(value, toRich)]
+  if (value instanceof Date) return [Tag.Date, value.getTime()]
+  if (value instanceof Map) {
+    return [Tag.Map, ...Array.from(value, ([key, item]) => [toRich(key), toRich(item)])]
+  }
+  if (value instanceof Set) return [Tag.Set, ...Array.from(value, toRich)]
+  if (value instanceof Uint8Array) {
+    const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+    return [Buffer.isBuffer(value) ? Tag.Buffer : Tag.Uint8Array, bytes.toString('base64')]
+  }
+  // Without a prototype, a key named __proto__ is a key like any other.
+  const rich: Record<string, unknown> = Object.create(null)
+  for (const key of Object.keys(value)) {
+    rich[key] = toRich((value as Record<string, unknown>)[key])
+  }
+  return rich
+}
+
+function richNumber(value: number): unknown {
+  if (Number.isNaN(value)) return [Tag.NaN]
+  if (value === Number.POSITIVE_INFINITY) return [Tag.Infinity]
+  if (value === Number.NEGATIVE_INFINITY) return [Tag.NegativeInfinity]
+  return Object.is(value, -0) ? [Tag.NegativeZero] : value
+}
+
+function fromRich(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return fromTagged(value as [number, ...unknown[]])
+  // JSON.parse made even __proto__ an own property, and assigning to an own property stays there.
+  const object = value as Record<string, unknown>
+  for (const key of Object.keys(object)) object[key] = fromRich(object[key])
+  return object
+}
+
+function fromTagged([tag, ...items]: [number, ...unknown[]]): unknown {
+  const first = items[0]
+  switch (tag) {
+    case Tag.Array:
+      return items.map(fromRich)
+    case Tag.NaN:
+      return Number.NaN
+    case Tag.Infinity:
+      return Number.POSITIVE_INFINITY
+    case Tag.NegativeInfinity:
+      return Number.NEGATIVE_INFINITY
+    case Tag.NegativeZero:
+      return -0
+    case Tag.BigInt:
+      return BigInt(first as string)
+    case Tag.Date:
+      return new Date(first === null ? Number.NaN : (first as number))
+    case Tag.Map:
+      return new Map(
+        (items as [unknown, unknown][]).map(([key, item]) => [fromRich(key), fromRich(item)])
+      )
+    case Tag.Set:
+      return new Set(items.map(fromRich))
+    case Tag.Uint8Array:
+      return new Uint8Array(Buffer.from(first as string, 'base64'))
+    case Tag.Buffer:
+      return Buffer.from(first as string, 'base64')
+    default:
+      return undefined
+  }
+}
