@@ -1,0 +1,76 @@
+import { handleOf } from '../../record/id.js'
+import { SessionRecord } from '../../record/record.js'
+import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
+
+/**
+ * Sessions in this process's memory, for tests and trials: they end with the process, nothing
+ * bounds how many there are, and expired ones are found by looking at all.
+ */
+export class MemoryStore implements SessionStore {
+  readonly #records = new Map<string, SessionRecord>()
+  #now: () => number = Date.now
+
+  async open(context: StoreContext): Promise<void> {
+    this.#now = context.now
+  }
+
+  create(handle: string, createdAt: number, now: number, expiresAt: number): SessionRecord {
+    return new SessionRecord(handle, createdAt, now, expiresAt)
+  }
+
+  load(id: string): SessionRecord | null {
+    return this.loadByHandle(handleOf(id))
+  }
+
+  loadByHandle(handle: string): SessionRecord | null {
+    const record = this.#records.get(handle)
+    return record !== undefined && record.expiresAt > this.#now() ? record : null
+  }
+
+  async read(handle: string): Promise<SessionRecord | null> {
+    const record = this.#records.get(handle)
+    if (record === undefined) return null
+    const copy = this.create(handle, record.createdAt, record.lastSeenAt, record.expiresAt)
+    copy.inherit(record, null)
+    return copy
+  }
+
+  release(): void {}
+
+  async save(record: SessionRecord, _changes: SessionChanges | null): Promise<void> {
+    if (!record.destroyed) this.#records.set(record.handle, record)
+  }
+
+  async replace(old: SessionRecord, fresh: SessionRecord): Promise<void> {
+    this.#records.set(fresh.handle, fresh)
+    await this.destroy(old)
+  }
+
+  async destroy(record: SessionRecord): Promise<void> {
+    record.destroyed = true
+    this.#records.delete(record.handle)
+  }
+
+  async handlesOf(principal: string): Promise<string[]> {
+    const records = [...this.#records.values()]
+    return records.filter((record) => record.principal === principal).map(({ handle }) => handle)
+  }
+
+  async count(): Promise<number> {
+    return this.#records.size
+  }
+
+  async deleteExpired(): Promise<number> {
+    let deleted = 0
+    for (const record of this.#records.values()) {
+      if (record.expiresAt > this.#now()) continue
+      await this.destroy(record)
+      deleted++
+    }
+    return deleted
+  }
+
+  async close(): Promise<void> {
+    this.#records.clear()
+  }
+}

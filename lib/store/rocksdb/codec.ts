@@ -1,0 +1,143 @@
+import { crc32 } from 'node:zlib'
+import { RecordCorruptError } from '../../errors.js'
+import type { Expiry } from '../../record/expiry.js'
+import { entrySize } from '../../record/record.js'
+import { LiveRecord } from './live-record.js'
+
+/**
+ * A record as bytes, all numbers big-endian:
+ *
+ *     0      1  record version, 1
+ *     1      1  expiry: 0 the registration's, 1 session end, 2 inactivity, 3 date and time
+ *     2      8  created at, ms, as a double (as are the next four)
+ *     10     8  last seen at
+ *     18     8  expires at
+ *     26     8  indexed at: the time under which the expiry index has this record
+ *     34     8  the expiry's milliseconds or time
+ *     42     4  n, the number of entries
+ *     46  8*n+8  lengths in UTF-16 units of principal, metadata (both 0xffffffff if absent),
+ *                and of each entry's key and value
+ *     ...       the same texts in UTF-8, one after the other
+ *     last   4  CRC-32 of the record's key and of all bytes before
+ *
+ * One string write and one string read for all texts together are what makes it fast. The key is
+ * part of the checksum, so a record that got under another session's key does not decode.
+ */
+const VERSION = 1
+const HEADER_BYTES = 46
+const ABSENT = 0xffff_ffff
+const CHECKSUM_BYTES = 4
+
+const EXPIRY_KINDS = [null, 'session-end', 'inactivity', 'date-time'] as const
+
+export function encodeRecord(record: LiveRecord, key: Buffer): Buffer {
+  const { data, principal, metadata } = record
+  const lengths = HEADER_BYTES
+  let texts = (principal ?? '') + (metadata ?? '')
+  const textsAt = lengths + 8 + 8 * data.size
+  // Three bytes a UTF-16 unit is the most that UTF-8 takes.
+  let units = texts.length
+  for (const [name, text] of data) units += keyToText(name).length + text.length
+  const bytes = Buffer.allocUnsafe(textsAt + 3 * units + CHECKSUM_BYTES)
+  bytes[0] = VERSION
+  writeExpiry(bytes, record.expiry)
+  bytes.writeDoubleBE(record.createdAt, 2)
+  bytes.writeDoubleBE(record.lastSeenAt, 10)
+  bytes.writeDoubleBE(record.expiresAt, 18)
+  bytes.writeDoubleBE(record.indexedAt ?? 0, 26)
+  bytes.writeUInt32BE(data.size, 42)
+  bytes.writeUInt32BE(principal === null ? ABSENT : principal.length, lengths)
+  bytes.writeUInt32BE(metadata === null ? ABSENT : metadata.length, lengths + 4)
+  let at = lengths + 8
+  for (const [name, text] of data) {
+    const keyText = keyToText(name)
+    at = bytes.writeUInt32BE(keyText.length, at)
+    at = bytes.writeUInt32BE(text.length, at)
+    texts += keyText + text
+  }
+  const end = textsAt + bytes.write(texts, textsAt, 'utf8')
+  bytes.writeUInt32BE(checksum(bytes.subarray(0, end), key), end)
+  return bytes.subarray(0, end + CHECKSUM_BYTES)
+}
+
+/** @throws {RecordCorruptError} if the bytes are not a record of this key */
+export function decodeRecord(handle: string, bytes: Buffer, key: Buffer): LiveRecord {
+  const end = bytes.length - CHECKSUM_BYTES
+  if (end < HEADER_BYTES + 8) throw new RecordCorruptError('it is too short')
+  if (bytes.readUInt32BE(end) !== checksum(bytes.subarray(0, end), key)) {
+    throw new RecordCorruptError('its checksum does not match')
+  }
+  if (bytes[0] !== VERSION) throw new RecordCorruptError(`it has the unknown version ${bytes[0]}`)
+  const record = new LiveRecord(
+    handle,
+    bytes.readDoubleBE(2),
+    bytes.readDoubleBE(10),
+    bytes.readDoubleBE(18)
+  )
+  record.expiry = readExpiry(bytes)
+  record.indexedAt = bytes.readDoubleBE(26)
+  readTexts(record, bytes, end)
+  return record
+}
+
+function readTexts(record: LiveRecord, bytes: Buffer, end: number): void {
+  const count = bytes.readUInt32BE(42)
+  const textsAt = HEADER_BYTES + 8 + 8 * count
+  if (textsAt > end) throw new RecordCorruptError('its entries do not fit')
+  const texts = bytes.toString('utf8', textsAt, end)
+  let from = 0
+  const take = (lengthAt: number): string | null => {
+    const length = bytes.readUInt32BE(lengthAt)
+    if (length === ABSENT) return null
+    const text = texts.slice(from, from + length)
+    from += length
+    return text
+  }
+  record.principal = take(HEADER_BYTES)
+  record.indexedPrincipal = record.principal
+  record.metadata = take(HEADER_BYTES + 4)
+  for (let at = HEADER_BYTES + 8; at < textsAt; at += 8) {
+    const key = textToKey(take(at) ?? '')
+    const text = take(at + 4) ?? ''
+    record.data.set(key, text)
+    record.size += entrySize(key, text)
+  }
+}
+
+function checksum(bytes: Buffer, key: Buffer): number {
+  return crc32(bytes, crc32(key))
+}
+
+/**
+ * UTF-8 cannot hold a lone surrogate, but a JavaScript string, and so a session key, can. Such a
+ * key is written as JSON behind a NUL; so is one that begins with NUL itself.
+ */
+function keyToText(key: string): string {
+  return key.isWellFormed() && key.charCodeAt(0) !== 0 ? key : `\0${JSON.stringify(key)}`
+}
+
+function textToKey(text: string): string {
+  return text.charCodeAt(0) === 0 ? JSON.parse(text.slice(1)) : text
+}
+
+function writeExpiry(bytes: Buffer, expiry: Expiry | null): void {
+  bytes[1] = EXPIRY_KINDS.indexOf(expiry === null ? null : expiry.kind)
+  let value = 0
+  if (expiry?.kind === 'inactivity') value = expiry.milliseconds
+  if (expiry?.kind === 'date-time') value = expiry.at
+  bytes.writeDoubleBE(value, 34)
+}
+
+function readExpiry(bytes: Buffer): Expiry | null {
+  const value = bytes.readDoubleBE(34)
+  switch (EXPIRY_KINDS[bytes[1] as number]) {
+    case 'session-end':
+      return { kind: 'session-end' }
+    case 'inactivity':
+      return { kind: 'inactivity', milliseconds: value }
+    case 'date-time':
+      return { kind: 'date-time', at: value }
+    default:
+      return null
+  }
+}

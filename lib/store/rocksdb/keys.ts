@@ -1,0 +1,99 @@
+import { hash } from 'node:crypto'
+
+/**
+ * The keys of the column family. Their first byte says what they are, so that each kind is one
+ * range: nothing but `rocksdb-native`'s atomic batch within one column family keeps them in step.
+ */
+const RECORD = 0x01
+const EXPIRY = 0x02
+const PRINCIPAL = 0x03
+const QUARANTINE = 0x04
+
+const HASH_BYTES = 32
+const TIME_BYTES = 8
+
+/** Where the store keeps its format version. */
+export const META_KEY = Buffer.from([0x00])
+
+/** `0x01`, hash: the record of a session. */
+export function recordKey(handle: string): Buffer {
+  const key = Buffer.allocUnsafe(1 + HASH_BYTES)
+  key[0] = RECORD
+  key.write(handle, 1, 'base64url')
+  return key
+}
+
+/** `0x02`, expires-at in ms as 8 bytes big-endian, hash: an entry of the expiry index. */
+export function expiryKey(expiresAt: number, handle: string): Buffer {
+  const key = Buffer.allocUnsafe(1 + TIME_BYTES + HASH_BYTES)
+  key[0] = EXPIRY
+  writeTime(key, expiresAt)
+  key.write(handle, 1 + TIME_BYTES, 'base64url')
+  return key
+}
+
+/** `0x03`, SHA-256 of the principal, hash: an entry of the index of a user's sessions. */
+export function principalKey(principal: string, handle: string): Buffer {
+  const key = Buffer.allocUnsafe(1 + 2 * HASH_BYTES)
+  key.set(principalPrefix(principal))
+  key.write(handle, 1 + HASH_BYTES, 'base64url')
+  return key
+}
+
+/** The part of the index that lists one user's sessions. */
+export function principalRange(principal: string): { gte: Buffer; lt: Buffer } {
+  const gte = principalPrefix(principal)
+  return { gte, lt: successor(gte) }
+}
+
+/** The handle in a principal key. */
+export function parsePrincipalKey(key: Buffer): string {
+  return key.toString('base64url', 1 + HASH_BYTES)
+}
+
+/** All records. */
+export function recordRange(): { gte: Buffer; lt: Buffer } {
+  return { gte: Buffer.from([RECORD]), lt: Buffer.from([RECORD + 1]) }
+}
+
+/** `0x04`, hash: a record that did not decode, kept as it was found. */
+export function quarantineKey(handle: string): Buffer {
+  const key = recordKey(handle)
+  key[0] = QUARANTINE
+  return key
+}
+
+/** The part of the expiry index that has come due at a moment, that moment included. */
+export function dueRange(now: number): { gte: Buffer; lt: Buffer } {
+  const lt = Buffer.alloc(1 + TIME_BYTES)
+  lt[0] = EXPIRY
+  writeTime(lt, Math.floor(now) + 1)
+  return { gte: Buffer.from([EXPIRY]), lt }
+}
+
+/** Takes an expiry key apart. */
+export function parseExpiryKey(key: Buffer): { expiresAt: number; handle: string } {
+  return {
+    expiresAt: key.readUInt32BE(1) * 0x1_0000_0000 + key.readUInt32BE(5),
+    handle: key.toString('base64url', 1 + TIME_BYTES)
+  }
+}
+
+function principalPrefix(principal: string): Buffer {
+  return Buffer.concat([Buffer.from([PRINCIPAL]), hash('sha256', principal, 'buffer')])
+}
+
+/** The first key after all keys that begin with this one. Its first byte is never 0xff. */
+function successor(prefix: Buffer): Buffer {
+  const next = Buffer.from(prefix)
+  let at = next.length - 1
+  while (next[at] === 0xff) at--
+  next[at] = (next[at] as number) + 1
+  return next.subarray(0, at + 1)
+}
+
+function writeTime(key: Buffer, time: number): void {
+  const whole = Math.max(0, Math.ceil(time))
+  key.writeUInt32BE(Math.floor(whole / 0x1_0000_0000), 1)
+  key.writeUInt32BE(whole % 0x1_0000_0000, 5)
+}

@@ -1,0 +1,36 @@
+import { SessionRecord } from '../../record/record.js'
+
+/** What an object and its two index slots take beside the data itself; measured on Node 20. */
+const OVERHEAD_BYTES = 600
+
+/** A record with what the store must remember of it while it is in memory. */
+export class LiveRecord extends SessionRecord {
+  /** Where the expiry index has this session, or `null` if it has no entry. */
+  indexedAt: number | null = null
+  /** Under whom the principal index has this session, or `null` if it has no entry. */
+  indexedPrincipal: string | null = null
+  /** Its index entry has come due while it lives on: the next write files it anew. */
+  refile = false
+  /** How many hold it. While somebody does, no second object may stand for the same session. */
+  holders = 0
+  /** Used since the cache's clock hand last passed. */
+  used = true
+  /** In the write that is being gathered. */
+  queued = false
+  /** How many writes that contain it are under way. */
+  writing = 0
+  /** What it weighs in the cache's sum, or `null` while it is not in the cache. */
+  cachedWeight: number | null = null
+  /** The id that it was last asked for by; the cache's second index. */
+  id: string | null = null
+
+  /** Whether the cache must keep it, whatever its budget. */
+  get pinned(): boolean {
+    return this.holders > 0 || this.queued || this.writing > 0
+  }
+
+  /** Estimate of the memory it takes, in bytes. JavaScript strings take up to two bytes a character. */
+  get weight(): number {
+    return OVERHEAD_BYTES + 2 * this.size + 100 * this.data.size
+  }
+}

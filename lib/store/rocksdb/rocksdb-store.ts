@@ -1,0 +1,317 @@
+import { RecordCorruptError, StoreUnavailableError } from '../../errors.js'
+import { handleOf, shortHandle } from '../../record/id.js'
+import type { SessionRecord } from '../../record/record.js'
+import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
+import type { RocksWriteBatch } from './binding.js'
+import { RecordCache } from './cache.js'
+import { decodeRecord, encodeRecord } from './codec.js'
+import type { OpenColumnFamily } from './database.js'
+import { ensureFormat } from './format.js'
+import { GroupCommit, type Write } from './group-commit.js'
+import {
+  expiryKey,
+  parsePrincipalKey,
+  principalKey,
+  principalRange,
+  quarantineKey,
+  recordKey,
+  recordRange
+} from './keys.js'
+import { LiveRecord } from './live-record.js'
+import { reapExpired } from './reaper.js'
+import { RecordReader } from './record-reader.js'
+
+export interface RocksDBStoreOptions {
+  /** Opens the column family; called once, when the store is opened. */
+  readonly connect: () => Promise<OpenColumnFamily>
+  /** The budget of the cache of live records, in bytes. */
+  readonly cacheBytes: number
+}
+
+/**
+ * Sessions in one RocksDB column family. RocksDB lets one process open a database, so this store
+ * is the only writer: what it has in memory is never stale, and there is one live record for each
+ * session that is in use.
+ */
+export class RocksDBStore implements SessionStore {
+  readonly #options: RocksDBStoreOptions
+  readonly #cache: RecordCache
+  #context!: StoreContext
+  #connection!: OpenColumnFamily
+  #commit!: GroupCommit
+  #reader!: RecordReader
+  readonly #finding = new Map<string, Promise<LiveRecord | null>>()
+  #reaping: Promise<number> | null = null
+  #closing = false
+  quarantined = 0
+
+  constructor(options: RocksDBStoreOptions) {
+    this.#options = options
+    this.#cache = new RecordCache(options.cacheBytes)
+  }
+
+  async open(context: StoreContext): Promise<void> {
+    const connection = await this.#options.connect()
+    try {
+      await ensureFormat(connection.db, connection.path, context.now())
+    } catch (error) {
+      await connection.close()
+      throw error
+    }
+    this.#context = context
+    this.#connection = connection
+    this.#commit = new GroupCommit(connection.db)
+    this.#reader = new RecordReader(connection.db)
+  }
+
+  create(handle: string, createdAt: number, now: number, expiresAt: number): LiveRecord {
+    return new LiveRecord(handle, createdAt, now, expiresAt)
+  }
+
+  load(id: string): LiveRecord | null | Promise<LiveRecord | null> {
+    const record = this.#cache.getById(id)
+    if (record !== undefined) {
+      this.#cache.hits++
+      return this.#hold(record)
+    }
+    const found = this.loadByHandle(handleOf(id))
+    if (!(found instanceof Promise)) return this.#named(found, id)
+    return found.then((loaded) => this.#named(loaded, id))
+  }
+
+  loadByHandle(handle: string): LiveRecord | null | Promise<LiveRecord | null> {
+    const record = this.#cache.get(handle)
+    if (record !== undefined) {
+      this.#cache.hits++
+      return this.#hold(record)
+    }
+    this.#cache.misses++
+    return this.find(handle).then((found) => (found === null ? null : this.#hold(found)))
+  }
+
+  async read(handle: string): Promise<LiveRecord | null> {
+    await this.#commit.drain()
+    const key = recordKey(handle)
+    const bytes = await this.#readBytes(key)
+    return bytes === null ? null : decodeRecord(handle, bytes, key)
+  }
+
+  release(record: SessionRecord): void {
+    const live = record as LiveRecord
+    live.holders--
+    if (live.holders === 0) this.#cache.weigh(live)
+  }
+
+  save(record: SessionRecord, _changes: SessionChanges | null): Promise<void> {
+    const live = record as LiveRecord
+    if (live.destroyed) return Promise.resolve()
+    if (live.indexedAt === null && live.cachedWeight === null) this.#adopt(live)
+    return this.#enqueue(live)
+  }
+
+  replace(old: SessionRecord, fresh: SessionRecord): Promise<void> {
+    if (old.failure !== null) return Promise.reject(old.failure)
+    this.#adopt(fresh as LiveRecord)
+    // One turn, so one group: both or neither.
+    this.#enqueue(fresh as LiveRecord)
+    return this.destroy(old)
+  }
+
+  destroy(record: SessionRecord): Promise<void> {
+    record.destroyed = true
+    return this.#enqueue(record as LiveRecord)
+  }
+
+  async handlesOf(principal: string): Promise<string[]> {
+    const handles: string[] = []
+    for await (const key of this.#keys(principalRange(principal))) {
+      handles.push(parsePrincipalKey(key))
+    }
+    return handles
+  }
+
+  async count(): Promise<number> {
+    let count = 0
+    for await (const _ of this.#keys(recordRange())) count++
+    return count
+  }
+
+  deleteExpired(): Promise<number> {
+    // Two at once would only do the same work twice.
+    this.#reaping ??= this.#reap().finally(() => {
+      this.#reaping = null
+    })
+    return this.#reaping
+  }
+
+  async close(): Promise<void> {
+    this.#closing = true
+    await this.#reaping?.catch(() => {})
+    await this.#commit.drain()
+    await this.#connection.close()
+  }
+
+  /** The live record, from memory or disk, whether it is past its time or not; not held. */
+  find(handle: string): Promise<LiveRecord | null> {
+    const cached = this.#cache.get(handle)
+    if (cached !== undefined) return Promise.resolve(cached)
+    // All who ask at one time share one read, and with it one object.
+    let finding = this.#finding.get(handle)
+    if (finding === undefined) {
+      finding = this.#fetch(handle).finally(() => this.#finding.delete(handle))
+      this.#finding.set(handle, finding)
+    }
+    return finding
+  }
+
+  /** Files a record that lives on under its real deadline; for the reaper. */
+  refile(record: LiveRecord): Promise<void> {
+    record.refile = true
+    return this.#enqueue(record)
+  }
+
+  async *#keys(range: { gte: Buffer; lt: Buffer }): AsyncGenerator<Buffer> {
+    const options = { values: false, capacity: KEYS_PER_READ }
+    try {
+      for await (const { key } of this.#connection.db.iterator(range, options)) yield key
+    } catch (error) {
+      throw new StoreUnavailableError('list sessions', { cause: error })
+    }
+  }
+
+  #reap(): Promise<number> {
+    return reapExpired({
+      db: this.#connection.db,
+      now: this.#context.now,
+      stopped: () => this.#closing,
+      find: (handle) => this.find(handle),
+      expire: (record) => this.destroy(record),
+      refile: (record) => this.refile(record),
+      removeEntry: (key) =>
+        this.#commit.add({ writeTo: (batch) => batch.tryDelete(key), settled: () => {} })
+    })
+  }
+
+  #named(record: LiveRecord | null, id: string): LiveRecord | null {
+    if (record !== null) this.#cache.nameId(record, id)
+    return record
+  }
+
+  #hold(record: LiveRecord): LiveRecord | null {
+    if (record.destroyed || record.expiresAt <= this.#context.now()) return null
+    record.used = true
+    record.holders++
+    return record
+  }
+
+  /** Makes a new record the live one of its session. */
+  #adopt(record: LiveRecord): void {
+    record.holders++
+    this.#cache.add(record)
+  }
+
+  async #fetch(handle: string): Promise<LiveRecord | null> {
+    const key = recordKey(handle)
+    const bytes = await this.#readBytes(key)
+    if (bytes === null) return null
+    try {
+      const record = decodeRecord(handle, bytes, key)
+      this.#cache.add(record)
+      return record
+    } catch (error) {
+      if (!(error instanceof RecordCorruptError)) throw error
+      await this.#quarantine(handle, bytes, key, error)
+      return null
+    }
+  }
+
+  async #readBytes(key: Buffer): Promise<Buffer | null> {
+    try {
+      return await this.#reader.read(key)
+    } catch (error) {
+      throw new StoreUnavailableError('read a session', { cause: error })
+    }
+  }
+
+  /** Keeps the bytes for a person to look at, out of the way of every visitor. */
+  async #quarantine(handle: string, bytes: Buffer, key: Buffer, reason: Error): Promise<void> {
+    this.quarantined++
+    this.#context.log.error(
+      { session: shortHandle(handle), err: reason },
+      'a corrupt session record was put in quarantine; its visitor gets a fresh session'
+    )
+    await this.#commit.add({
+      writeTo(batch) {
+        batch.tryPut(quarantineKey(handle), bytes)
+        batch.tryDelete(key)
+      },
+      settled: () => {}
+    })
+  }
+
+  #enqueue(record: LiveRecord): Promise<void> {
+    if (record.failure !== null) return Promise.reject(record.failure)
+    const done = record.queued ? this.#commit.join() : this.#commit.add(this.#asWrite(record))
+    if (record.writing === 0) return done
+    // An earlier write of it may yet fail, and then this one is not made.
+    return done.then(() => {
+      if (record.failure !== null) throw record.failure
+    })
+  }
+
+  #asWrite(record: LiveRecord): Write {
+    record.queued = true
+    return {
+      writeTo: (batch) => this.#write(record, batch),
+      settled: (error) => this.#settled(record, error)
+    }
+  }
+
+  #write(record: LiveRecord, batch: RocksWriteBatch): void {
+    record.queued = false
+    record.writing++
+    const key = recordKey(record.handle)
+    if (record.destroyed) {
+      batch.tryDelete(key)
+      if (record.indexedAt !== null) batch.tryDelete(expiryKey(record.indexedAt, record.handle))
+      this.#indexPrincipal(record, null, batch)
+      return
+    }
+    if (record.failure !== null) return
+    this.#indexPrincipal(record, record.principal, batch)
+    const { indexedAt, expiresAt } = record
+    // A later deadline leaves the entry where it is: the reaper moves it when it gets there.
+    if (indexedAt === null || expiresAt < indexedAt || record.refile) {
+      if (indexedAt !== null) batch.tryDelete(expiryKey(indexedAt, record.handle))
+      record.indexedAt = expiresAt
+      batch.tryPut(expiryKey(expiresAt, record.handle), EMPTY)
+    }
+    record.refile = false
+    batch.tryPut(key, encodeRecord(record, key))
+  }
+
+  #indexPrincipal(record: LiveRecord, principal: string | null, batch: RocksWriteBatch): void {
+    const { indexedPrincipal, handle } = record
+    if (principal === indexedPrincipal) return
+    if (indexedPrincipal !== null) batch.tryDelete(principalKey(indexedPrincipal, handle))
+    if (principal !== null) batch.tryPut(principalKey(principal, handle), EMPTY)
+    record.indexedPrincipal = principal
+  }
+
+  #settled(record: LiveRecord, error: Error | null): void {
+    record.writing--
+    if (error !== null) {
+      // What is in memory is no longer what is on disk: the next request reads it anew.
+      record.failure ??= new StoreUnavailableError('save a session', { cause: error })
+      record.destroyed = false
+      this.#cache.delete(record)
+    } else if (record.destroyed && !record.queued) {
+      this.#cache.delete(record)
+    } else {
+      this.#cache.weigh(record)
+    }
+  }
+}
+
+const EMPTY = Buffer.alloc(0)
+const KEYS_PER_READ = 128
