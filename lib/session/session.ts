@@ -1,0 +1,306 @@
+import { InvalidPrincipalError, SessionIdUnknownError, SessionTooLargeError } from '../errors.js'
+import type { Expiry } from '../record/expiry.js'
+import type { SessionRecord } from '../record/record.js'
+import { decodeValue, encodeValue } from '../record/value.js'
+import type { SessionData } from './data.js'
+import type { Leave } from './turnstile.js'
+import type { UnitOfWork } from './unit-of-work.js'
+
+const MAX_METADATA_BYTES = 4096
+const MAX_PRINCIPAL_BYTES = 1024
+
+/**
+ * One visitor's session, as handlers see it on `request.session`.
+ *
+ * All parallel requests of a session share its live record: what one sets, the others get at
+ * once. Changes are stored before the response leaves. Objects that `get` returns belong to this
+ * request, and changing them in place is saved as `set` would be.
+ */
+export class Session {
+  readonly #work: UnitOfWork
+
+  /** @internal sessions are made by the plugin and by `fastify.sessions` */
+  constructor(work: UnitOfWork) {
+    this.#work = work
+  }
+
+  // ---- data ----
+
+  /**
+   * The value of a key, or `undefined`. Known keys are typed by {@link SessionData}, others by
+   * the type argument.
+   */
+  get<K extends keyof SessionData & string>(key: K): SessionData[K] | undefined
+  get<T = unknown>(key: string): T | undefined
+  get(key: string): unknown {
+    return this.#work.get(key)
+  }
+
+  /**
+   * Sets a key. Values are what JSON holds and Date, Map, Set, BigInt, Uint8Array, undefined and
+   * any number, in any nesting; they come back exactly. The first value that is set makes a new
+   * visitor's session.
+   *
+   * @throws {ValueNotStorableError} `SLED_SESSION_VALUE_NOT_STORABLE` for functions, symbols,
+   *   circular references and class instances
+   * @throws {SessionTooLargeError} `SLED_SESSION_TOO_LARGE` over `maxRecordSize`
+   */
+  set<K extends keyof SessionData & string>(key: K, value: SessionData[K]): void
+  set<K extends string>(key: K extends keyof SessionData ? never : K, value: unknown): void
+  set(key: string, value: unknown): void {
+    this.#work.set(key, value)
+  }
+
+  /** Whether the key is set, be it to `undefined`. */
+  has(key: string): boolean {
+    return this.#work.data.has(key)
+  }
+
+  /** Deletes a key; false if it was not set. */
+  delete(key: string): boolean {
+    if (!this.has(key)) return false
+    this.#work.delete(key)
+    return true
+  }
+
+  /** Gets and deletes in one: a flash message that is read once. */
+  pop<K extends keyof SessionData & string>(key: K): SessionData[K] | undefined
+  pop<T = unknown>(key: string): T | undefined
+  pop(key: string): unknown {
+    const value = this.get(key)
+    this.delete(key)
+    return value
+  }
+
+  /** The keys that are set, in the order in which they first were. */
+  keys(): string[] {
+    return [...this.#work.data.keys()]
+  }
+
+  /** All keys with their values. */
+  entries(): [key: string, value: unknown][] {
+    return this.keys().map((key) => [key, this.get(key)])
+  }
+
+  /**
+   * Replaces a key's value by what `fn` makes of it, atomically: of all updates of a key of a
+   * session only one runs at a time, in this process, even while `fn` awaits.
+   *
+   * @returns the new value
+   * @throws as `set` does, and whatever `fn` throws; the value is then unchanged
+   */
+  update<K extends keyof SessionData & string>(
+    key: K,
+    fn: (value: SessionData[K] | undefined) => SessionData[K] | Promise<SessionData[K]>
+  ): Promise<SessionData[K]>
+  update<T>(key: string, fn: (value: T | undefined) => T | Promise<T>): Promise<T>
+  async update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
+    const { handle } = this.#work.own()
+    const leave = (await this.#work.policy.updates.enter(`${handle}${key}`)) as Leave
+    try {
+      this.#work.refresh(key)
+      const value = await fn(this.get(key))
+      this.set(key as never, value as never)
+      return value
+    } finally {
+      leave()
+    }
+  }
+
+  /** Deletes every key. The session itself, its id and its expiry stay. */
+  clear(): void {
+    for (const key of this.keys()) this.delete(key)
+  }
+
+  /** How many keys are set. */
+  get size(): number {
+    return this.#work.data.size
+  }
+
+  get isEmpty(): boolean {
+    return this.size === 0
+  }
+
+  // ---- life ----
+
+  /**
+   * The session's id: 256 random bits in base64url. It is a password: keep it out of logs and
+   * pages, and use {@link handle} to speak of a session. A new session gets its id here.
+   *
+   * @throws {SessionIdUnknownError} `SLED_SESSION_ID_UNKNOWN` on a session that was found by its
+   *   handle: only its visitor has the id
+   */
+  get id(): string {
+    this.#work.own()
+    if (this.#work.id === null) throw new SessionIdUnknownError()
+    return this.#work.id
+  }
+
+  /** A name for this session that does not reveal its id, or `null` before it has one. */
+  get handle(): string | null {
+    return this.#work.record?.handle ?? null
+  }
+
+  /** Whether another request destroyed or renewed it: it is empty then, and changes are dropped. */
+  get isDestroyed(): boolean {
+    return this.#work.record?.destroyed ?? false
+  }
+
+  /** Whether the visitor came without a valid session. */
+  get isNew(): boolean {
+    return !this.#work.stored
+  }
+
+  /** Whether there are changes that are not stored yet. */
+  get isModified(): boolean {
+    return this.#work.isModified
+  }
+
+  /** When the session was last used, or `null` before it began. */
+  get lastSeenAt(): Date | null {
+    return this.#work.record === null ? null : new Date(this.#work.record.lastSeenAt)
+  }
+
+  /** When the session began, or `null` before it did. */
+  get createdAt(): Date | null {
+    return this.#work.record === null ? null : new Date(this.#work.record.createdAt)
+  }
+
+  /**
+   * Stores the changes now and resolves when they are durable. Needed only where the plugin
+   * cannot do it before the response leaves, as after `reply.hijack()`.
+   *
+   * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
+   */
+  save(): Promise<void> {
+    return this.#work.save()
+  }
+
+  /**
+   * Drops this request's unsaved changes and reads what is stored. A session that is gone from
+   * the store is then a new, empty one.
+   *
+   * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
+   */
+  reload(): Promise<void> {
+    return this.#work.reload()
+  }
+
+  /**
+   * Ends the session: its data is gone and its id is dead, for parallel requests too. A value set
+   * afterwards begins a new session.
+   *
+   * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`; the session then lives on
+   */
+  destroy(): Promise<void> {
+    return this.#work.destroy()
+  }
+
+  /**
+   * Gives the session a new id, against fixation: do this whenever the visitor's rights change.
+   * The old id is dead at once, for parallel requests too; what those change is dropped.
+   *
+   * @param options.keep true (default) keeps the data, a list keeps these keys, false drops all
+   * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`; the old id then lives on
+   */
+  regenerate({ keep = true }: { keep?: boolean | readonly string[] } = {}): Promise<void> {
+    this.#work.leaveDestroyed()
+    return this.#work.renew(keep, () => {})
+  }
+
+  // ---- user ----
+
+  /** The user whom the session belongs to, or `null` before login. */
+  get principal(): string | null {
+    return this.#work.record === null || this.#work.record.destroyed
+      ? null
+      : this.#work.record.principal
+  }
+
+  /**
+   * Says whose session this is, at login, or with `null` that it is nobody's. It is then in
+   * `fastify.sessions.list(principal)`.
+   *
+   * @param options.metadata see {@link metadata}
+   * @param options.renew whether the session gets a new id, against fixation; default true
+   * @throws {InvalidPrincipalError} `SLED_SESSION_INVALID_PRINCIPAL` unless it is a text of 1 to
+   *   1,024 bytes
+   * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
+   */
+  async setPrincipal(
+    principal: string | null,
+    options: { metadata?: unknown; renew?: boolean } = {}
+  ): Promise<void> {
+    checkPrincipal(principal)
+    const metadata = 'metadata' in options ? encodeMetadata(options.metadata) : undefined
+    const assign = (record: SessionRecord): void => {
+      record.principal = principal
+      if (metadata !== undefined) record.metadata = metadata
+    }
+    this.#work.leaveDestroyed()
+    if (options.renew !== false && this.#work.record !== null) return this.#work.renew(true, assign)
+    assign(this.#work.own())
+    this.#work.markDirty()
+  }
+
+  /** What a list of the user's sessions shows of this one, such as the user agent: any value. */
+  get metadata(): unknown {
+    const metadata = this.#work.record?.metadata ?? null
+    return metadata === null ? undefined : decodeValue(metadata)
+  }
+
+  set metadata(value: unknown) {
+    const metadata = encodeMetadata(value)
+    this.#work.own().metadata = metadata
+    this.#work.markDirty()
+  }
+
+  // ---- expiry ----
+
+  /** This session's expiry; setting it moves its deadline and sends the cookie anew. */
+  get expiry(): Expiry {
+    return this.#work.expiry
+  }
+
+  set expiry(expiry: Expiry) {
+    this.#work.setExpiry(expiry)
+  }
+
+  /** When the session expires if nothing more happens, or `null` before it exists. */
+  get expiresAt(): Date | null {
+    return this.#work.record === null ? null : new Date(this.#work.record.expiresAt)
+  }
+
+  /** Milliseconds until then; 0 before the session exists. */
+  get expiresIn(): number {
+    return this.#work.record === null
+      ? 0
+      : Math.max(0, this.#work.record.expiresAt - this.#work.policy.now())
+  }
+
+  /** Counts as activity: moves the deadline, and stores it with the response. */
+  touch(): void {
+    const { record } = this.#work
+    if (record === null) return
+    this.#work.extend(record)
+    this.#work.markDirty()
+  }
+}
+
+function encodeMetadata(value: unknown): string | null {
+  if (value === undefined) return null
+  const text = encodeValue('metadata', value, MAX_METADATA_BYTES)
+  if (Buffer.byteLength(text) > MAX_METADATA_BYTES) {
+    throw new SessionTooLargeError('metadata', MAX_METADATA_BYTES)
+  }
+  return text
+}
+
+/** @throws {InvalidPrincipalError} */
+export function checkPrincipal(principal: string | null): void {
+  if (principal === null) return
+  const length = typeof principal === 'string' ? Buffer.byteLength(principal) : 0
+  if (length === 0 || length > MAX_PRINCIPAL_BYTES || !principal.isWellFormed()) {
+    throw new InvalidPrincipalError(MAX_PRINCIPAL_BYTES)
+  }
+}

@@ -1,0 +1,232 @@
+import { storeFailure } from '../errors.js'
+import { createSessionId, handleOf, shortHandle } from '../record/id.js'
+import type { SessionRecord } from '../record/record.js'
+import { type CookieAction, WorkingRecord } from './working-record.js'
+
+/**
+ * One request's work on its session, from load to response: what is to be stored when, what the
+ * response must wait for, and what it tells the browser.
+ */
+export class UnitOfWork extends WorkingRecord {
+  /** A destroy or renewal that nobody may have awaited; the response waits for it. */
+  #settling: Promise<void> | null = null
+  /** The response is out: changes are stored as they come, and the record is no longer held. */
+  #ended = false
+  #autosave = false
+  /** The response has seen to what was changed in place; looking again would cost every request. */
+  #committed = false
+
+  /** Stores what has changed and resolves when that is durable. */
+  async save(): Promise<void> {
+    const record = this.record
+    if (record === null || !this.isModified) return
+    if (record.destroyed) this.#lost(record)
+    else if (!this.#ended) await this.#write(record)
+    else if (this.stored) await this.#saveDetached(record)
+    else this.#dropUnsent(record)
+  }
+
+  /** Begins the save that the response must wait for; `undefined` if nothing is to be stored. */
+  commit(): Promise<void> | undefined {
+    const settling = this.#settling
+    if (settling !== null) {
+      this.#settling = null
+      return settling.then(() => this.commit())
+    }
+    this.#committed = true
+    this.collect()
+    const record = this.record
+    if (record === null || !this.#isDue(record)) return undefined
+    if (record.destroyed) {
+      this.#lost(record)
+      return undefined
+    }
+    if (this.policy.alwaysSave) this.extend(record)
+    return this.#write(record)
+  }
+
+  /** What the response must say, given that all is saved. Asking counts as saying. */
+  takeCookieAction(): CookieAction {
+    const action = this.cookie
+    this.cookie = 'none'
+    const record = this.record
+    if (record === null || record.destroyed || record.failure !== null || !this.stored) {
+      return action === 'clear' ? 'clear' : 'none'
+    }
+    const lags = this.lags(record)
+    const persistent = this.expiry.kind !== 'session-end'
+    const due = action === 'set' || this.policy.alwaysSave || (persistent && lags)
+    if (due || lags) record.settledExpiresAt = record.expiresAt
+    return due ? 'set' : 'none'
+  }
+
+  /** The response is out, or will never be; changes still unsaved are stored now. */
+  end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    const record = this.record
+    if (record === null) return
+    const { stored } = this
+    if (this.dirty || !this.#committed) this.#saveInBackground()
+    if (stored) this.policy.store.release(record)
+  }
+
+  destroy(): Promise<void> {
+    const { record, stored } = this
+    this.reset(null, null)
+    this.cookie = stored ? 'clear' : 'none'
+    if (record === null || !stored) return Promise.resolve()
+    return this.#settle(record, 'destroy a session', this.policy.store.destroy(record))
+  }
+
+  /** Moves the session to a new id; `assign` may change the new record before it is stored. */
+  renew(keep: boolean | readonly string[], assign: (record: SessionRecord) => void): Promise<void> {
+    this.collect()
+    const { record: old, stored } = this
+    if (old === null) return Promise.resolve()
+    const now = this.policy.now()
+    const id = createSessionId()
+    // A session that goes on under another id is as old as it was: absolute timeouts still count.
+    const createdAt = keep === false ? now : old.createdAt
+    const fresh = this.policy.store.create(handleOf(id), createdAt, now, old.expiresAt)
+    if (keep !== false) fresh.inherit(old, keep === true ? null : keep)
+    assign(fresh)
+    this.reset(fresh, id)
+    this.extend(fresh)
+    this.cookie = 'set'
+    if (!stored) {
+      this.markDirty()
+      return Promise.resolve()
+    }
+    this.stored = true
+    return this.#settle(old, 'renew a session id', this.policy.store.replace(old, fresh))
+  }
+
+  /** Drops this request's unsaved changes and reads what is stored. */
+  async reload(): Promise<void> {
+    const record = this.record
+    if (record === null) return
+    const stored = this.stored ? await this.#read(record) : null
+    if (stored === null) {
+      this.#leave(record)
+      return
+    }
+    // What parallel requests have changed meanwhile is theirs to save.
+    for (const key of this.changes?.keys() ?? []) record.apply(key, stored.data.get(key))
+    record.expiry = stored.expiry
+    record.metadata = stored.metadata
+    this.forgetChanges()
+  }
+
+  /** A login after somebody else's logout is no revival: it begins a new session. */
+  leaveDestroyed(): void {
+    if (this.record?.destroyed) this.#leave(this.record)
+  }
+
+  override markDirty(): void {
+    super.markDirty()
+    if (!this.#ended || this.#autosave) return
+    this.#autosave = true
+    setImmediate(() => {
+      this.#autosave = false
+      this.#saveInBackground()
+    })
+  }
+
+  #leave(record: SessionRecord): void {
+    if (this.stored && !this.#ended) this.policy.store.release(record)
+    this.reset(null, null)
+    this.cookie = 'none'
+  }
+
+  #isDue(record: SessionRecord): boolean {
+    if (this.dirty) return true
+    if (record.failure !== null || !this.stored) return false
+    return this.policy.alwaysSave || this.lags(record)
+  }
+
+  async #write(record: SessionRecord): Promise<void> {
+    const { changes } = this
+    const first = !this.stored
+    this.changes = null
+    this.dirty = false
+    this.stored = true
+    if (changes !== null) this.extend(record)
+    try {
+      if (record.failure !== null) throw record.failure
+      await this.policy.store.save(record, changes)
+    } catch (error) {
+      if (first) this.stored = false
+      record.failure ??= storeFailure('save a session', error)
+      throw record.failure
+    }
+  }
+
+  #settle(old: SessionRecord, operation: string, work: Promise<void>): Promise<void> {
+    // The replaced record was held until now; after the response, the new one is not to be.
+    const surplus = this.#ended ? this.record : old
+    const release = (): void => {
+      if (surplus !== null) this.policy.store.release(surplus)
+    }
+    const settling = work.then(release, (error: unknown) => {
+      release()
+      throw storeFailure(operation, error)
+    })
+    // Whoever forgets to await must not bring the process down; the response gets the error.
+    settling.catch(() => {})
+    this.#settling = settling
+    return settling
+  }
+
+  async #read(record: SessionRecord): Promise<SessionRecord | null> {
+    try {
+      return await this.policy.store.read(record.handle)
+    } catch (error) {
+      throw storeFailure('read a session', error)
+    }
+  }
+
+  async #saveDetached(record: SessionRecord): Promise<void> {
+    const { store } = this.policy
+    const held = await store.loadByHandle(record.handle)
+    if (held === null) {
+      this.#lost(record)
+      return
+    }
+    try {
+      if (held !== record) {
+        // The cache let go of it in the meantime, and another object stands for the session.
+        for (const [key, text] of this.changes ?? []) held.apply(key, text)
+        held.expiry = record.expiry
+        held.metadata = record.metadata
+        held.principal = record.principal
+        this.record = held
+      }
+      await this.#write(held)
+    } finally {
+      store.release(held)
+    }
+  }
+
+  #saveInBackground(): void {
+    this.save().catch((error: unknown) => {
+      this.policy.log.error({ err: error }, 'a session could not be saved after its response')
+    })
+  }
+
+  #dropUnsent(record: SessionRecord): void {
+    this.reset(null, null)
+    this.policy.log.warn(
+      { session: shortHandle(record.handle) },
+      'a new session was dropped: its response has left without a cookie. Set values before it leaves; after reply.hijack(), call session.save() and send the cookie yourself'
+    )
+  }
+
+  #lost(record: SessionRecord): void {
+    this.forgetChanges()
+    this.policy.log.debug(
+      { session: shortHandle(record.handle) },
+      'session changes were dropped: it was destroyed, renewed or expired in the meantime'
+    )
+  }
+}

@@ -1,0 +1,168 @@
+import { SessionTooLargeError } from '../errors.js'
+import { deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
+import { createSessionId, handleOf } from '../record/id.js'
+import { entrySize, type SessionRecord } from '../record/record.js'
+import { encodeValue } from '../record/value.js'
+import { HandedOutValues } from './handed-out.js'
+import type { SessionPolicy } from './policy.js'
+
+/** What the response must tell the browser about its session cookie. */
+export type CookieAction = 'none' | 'set' | 'clear'
+
+const NO_DATA: ReadonlyMap<string, string> = new Map()
+
+/**
+ * The record that one request works on: the shared live record of its session, or a new one of
+ * its own, and what this request has changed of it. Changes reach the record at once, so that
+ * parallel requests build on each other's; storing them is up to {@link UnitOfWork}.
+ */
+export class WorkingRecord {
+  readonly policy: SessionPolicy
+  record: SessionRecord | null
+  id: string | null
+  /** Whether the store knows the record. */
+  stored: boolean
+  protected changes: Map<string, string | undefined> | null = null
+  /** Something is to be stored, be it data, expiry or principal. */
+  protected dirty = false
+  protected cookie: CookieAction
+  #handed: HandedOutValues | null = null
+
+  constructor(
+    policy: SessionPolicy,
+    record: SessionRecord | null,
+    id: string | null,
+    cookie: CookieAction
+  ) {
+    this.policy = policy
+    this.record = record
+    this.id = id
+    this.stored = record !== null
+    this.cookie = cookie
+    if (record !== null && policy.rolling) this.extend(record)
+  }
+
+  /** What can be read: a session that was destroyed under this request has nothing more to say. */
+  get data(): ReadonlyMap<string, string> {
+    return this.record === null || this.record.destroyed ? NO_DATA : this.record.data
+  }
+
+  get expiry(): Expiry {
+    return this.record?.expiry ?? this.policy.expiry
+  }
+
+  get isModified(): boolean {
+    this.collect()
+    return this.dirty
+  }
+
+  get(key: string): unknown {
+    const text = this.data.get(key)
+    if (text === undefined) return undefined
+    this.#handed ??= new HandedOutValues()
+    return this.#handed.get(key, text)
+  }
+
+  set(key: string, value: unknown): void {
+    const text = encodeValue(key, value, this.policy.maxRecordSize)
+    this.change(key, text)
+    this.#handed ??= new HandedOutValues()
+    this.#handed.put(key, value, text)
+  }
+
+  delete(key: string): void {
+    this.#handed?.forget(key)
+    this.change(key, undefined)
+  }
+
+  /** An object that was handed out some time ago may be older than the record by now. */
+  refresh(key: string): void {
+    this.collect()
+    this.#handed?.forget(key)
+  }
+
+  setExpiry(expiry: Expiry): void {
+    const record = this.own()
+    record.expiry = expiry
+    this.extend(record)
+    this.markDirty()
+    if (this.cookie !== 'clear') this.cookie = 'set'
+  }
+
+  /** The record to change; a new visitor's is made here. */
+  own(): SessionRecord {
+    if (this.record !== null) return this.record
+    const now = this.policy.now()
+    const id = createSessionId()
+    const expiresAt = deadline(this.policy.expiry, now, now, this.policy)
+    const record = this.policy.store.create(handleOf(id), now, now, expiresAt)
+    this.reset(record, id)
+    this.cookie = 'set'
+    return record
+  }
+
+  markDirty(): void {
+    this.dirty = true
+  }
+
+  /** Moves the deadline in memory, where it is always exact. */
+  extend(record: SessionRecord): void {
+    const now = this.policy.now()
+    record.lastSeenAt = now
+    record.expiresAt = deadline(
+      record.expiry ?? this.policy.expiry,
+      record.createdAt,
+      now,
+      this.policy
+    )
+  }
+
+  /** Whether the deadline has moved far enough from what disk and browser know. */
+  protected lags(record: SessionRecord): boolean {
+    const interval = this.policy.touchInterval ?? defaultTouchInterval(this.expiry, this.policy)
+    return record.expiresAt - record.settledExpiresAt >= interval
+  }
+
+  protected reset(record: SessionRecord | null, id: string | null): void {
+    this.record = record
+    this.id = id
+    this.stored = false
+    this.forgetChanges()
+  }
+
+  protected forgetChanges(): void {
+    this.changes = null
+    this.dirty = false
+    this.#handed = null
+  }
+
+  /** Finds the values that were changed in place. One that cannot be stored stays as it was. */
+  protected collect(): void {
+    const handed = this.#handed
+    if (handed === null || this.record === null || this.record.destroyed) return
+    try {
+      handed.collect(this.policy.maxRecordSize, (key, text) => this.change(key, text))
+    } catch (error) {
+      this.#handed = null
+      throw error
+    }
+  }
+
+  protected change(key: string, text: string | undefined): void {
+    const record = this.own()
+    if (text !== undefined) this.#checkSize(record, key, text)
+    record.apply(key, text)
+    this.changes ??= new Map()
+    this.changes.set(key, text)
+    this.markDirty()
+  }
+
+  #checkSize(record: SessionRecord, key: string, text: string): void {
+    const limit = this.policy.maxRecordSize
+    const previous = record.data.get(key)
+    const freed = previous === undefined ? 0 : entrySize(key, previous)
+    if (record.size - freed + entrySize(key, text) > limit) {
+      throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
+    }
+  }
+}
