@@ -1,0 +1,79 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import { SessionBusyError } from './errors.js'
+import type { RequestSessions } from './request-sessions.js'
+import { type Leave, Turnstile } from './session/turnstile.js'
+
+/** How long requests of one session queue for an exclusive route. */
+export interface ExclusiveOptions {
+  /** How many may wait; the next one gets a 503. Default 16. */
+  maxQueue?: number
+  /** How long one may wait, in ms; then it gets a 503. Default 10,000. */
+  maxWait?: number
+}
+
+const DEFAULT_MAX_QUEUE = 16
+const DEFAULT_MAX_WAIT = 10_000
+const RETRY_AFTER_SECONDS = 1
+
+/**
+ * Makes routes with `config: { session: { exclusive: true } }` run one request at a time per
+ * session. The hooks are the route's own, so that other routes pay nothing.
+ */
+export function installExclusiveRoutes(fastify: FastifyInstance, sessions: RequestSessions): void {
+  const turnstile = new Turnstile()
+  fastify.addHook('onRoute', (route) => {
+    const config = route.config?.session
+    const exclusive = typeof config === 'object' ? config.exclusive : undefined
+    if (!exclusive) return
+    const { maxQueue = DEFAULT_MAX_QUEUE, maxWait = DEFAULT_MAX_WAIT } =
+      exclusive === true ? {} : exclusive
+    queueUp(route, turnstile, sessions, { maxQueue, maxWait })
+  })
+}
+
+function queueUp(
+  route: RouteOptions,
+  turnstile: Turnstile,
+  sessions: RequestSessions,
+  limits: Required<ExclusiveOptions>
+): void {
+  const turns = new WeakMap<FastifyRequest, Leave>()
+
+  async function enter(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const record = sessions.get(request)?.record ?? null
+    // A visitor without a session shares nothing with anybody.
+    if (record === null) return
+    const aborted = new AbortController()
+    const abort = (): void => aborted.abort()
+    reply.raw.once('close', abort)
+    const turn = await turnstile.enter(record.handle, { ...limits, signal: aborted.signal })
+    reply.raw.removeListener('close', abort)
+    if (typeof turn === 'string') {
+      reply.header('retry-after', RETRY_AFTER_SECONDS)
+      throw new SessionBusyError(REFUSALS[turn])
+    }
+    // The connection may have closed on the very tick of admission, and nobody would leave.
+    if (aborted.signal.aborted) turn()
+    else turns.set(request, turn)
+    // Whoever had the turn before may have logged the visitor out.
+    if (record.destroyed) sessions.begin(request)
+  }
+
+  async function leave(request: FastifyRequest): Promise<void> {
+    turns.get(request)?.()
+  }
+
+  route.preHandler = [enter, ...asList(route.preHandler)] as RouteOptions['preHandler'] & object
+  route.onResponse = [leave, ...asList(route.onResponse)] as RouteOptions['onResponse'] & object
+}
+
+const REFUSALS = {
+  full: 'too many of its requests wait for this route',
+  late: 'an earlier request holds this route for too long',
+  aborted: 'the client went away while it waited'
+}
+
+function asList<T>(hooks: T | T[] | undefined): T[] {
+  if (hooks === undefined) return []
+  return Array.isArray(hooks) ? hooks : [hooks]
+}

@@ -1,0 +1,214 @@
+import type { CookieAttributes } from './cookie/attributes.js'
+import { findCookie } from './cookie/header.js'
+import { storeFailure } from './errors.js'
+import type { SessionRecord } from './record/record.js'
+import { decodeValue } from './record/value.js'
+import type { SessionPolicy } from './session/policy.js'
+import { checkPrincipal, Session } from './session/session.js'
+import { UnitOfWork } from './session/unit-of-work.js'
+
+/** What a list of sessions shows of one. */
+export interface SessionInfo {
+  /** Names the session without revealing its id: fit for a page and for {@link SessionManager.revoke}. */
+  readonly handle: string
+  readonly createdAt: Date
+  readonly lastSeenAt: Date
+  readonly expiresAt: Date
+  /** What the application noted with `setPrincipal` or `session.metadata`. */
+  readonly metadata: unknown
+}
+
+/**
+ * Sessions outside a request: `fastify.sessions`. Sessions are named by their handle, or by their
+ * id where that is at hand.
+ *
+ * All methods throw `SLED_SESSION_STORE_UNAVAILABLE` if the store fails.
+ */
+export class SessionManager {
+  readonly #policy: SessionPolicy
+  readonly #cookie: CookieAttributes
+
+  /** @internal */
+  constructor(policy: SessionPolicy, cookie: CookieAttributes) {
+    this.#policy = policy
+    this.#cookie = cookie
+  }
+
+  /** A user's sessions, the one last used first. Costs in proportion to their number. */
+  async list(principal: string): Promise<SessionInfo[]> {
+    const records = await this.#recordsOf(principal)
+    for (const record of records) this.#policy.store.release(record)
+    return records.sort((a, b) => b.lastSeenAt - a.lastSeenAt).map(describe)
+  }
+
+  /** How many sessions a user has; without a principal, how many are stored, expired ones included. */
+  async count(principal?: string): Promise<number> {
+    if (principal !== undefined) return (await this.list(principal)).length
+    return this.#guard('count sessions', () => this.#policy.store.count())
+  }
+
+  /**
+   * Ends a session at once, for requests under way too.
+   *
+   * @param options.principal ends it only if it is this user's: give it whenever the handle came
+   *   from a page, so that nobody can end another's session
+   * @returns false if there is no such session
+   */
+  async revoke(handleOrId: string, options: { principal?: string } = {}): Promise<boolean> {
+    const record = await this.#find(handleOrId)
+    if (record === null) return false
+    const { principal } = options
+    try {
+      if (principal !== undefined && record.principal !== principal) return false
+      await this.#destroy(record)
+      return true
+    } finally {
+      this.#policy.store.release(record)
+    }
+  }
+
+  /**
+   * Ends all of a user's sessions: after a new password, or for "log out everywhere".
+   *
+   * @param options.except the handle or id of one that stays, or a {@link Session}
+   * @returns how many were ended
+   */
+  async revokeAll(
+    principal: string,
+    options: { except?: string | Session | undefined } = {}
+  ): Promise<number> {
+    const kept = await this.#handleOf(options.except)
+    const records = await this.#recordsOf(principal)
+    const doomed = records.filter(({ handle }) => handle !== kept)
+    try {
+      await Promise.all(doomed.map((record) => this.#destroy(record)))
+      return doomed.length
+    } finally {
+      for (const record of records) this.#policy.store.release(record)
+    }
+  }
+
+  /** Ends a session, whoever's it is; false if there is none. As `revoke` without a principal. */
+  destroy(handleOrId: string): Promise<boolean> {
+    return this.revoke(handleOrId)
+  }
+
+  /**
+   * A session to read, or to change: what is set is stored by itself at the end of the turn, and
+   * `await session.save()` says when. Looking at a session is not activity.
+   *
+   * @returns `null` if there is no such session
+   */
+  async get(handleOrId: string): Promise<Session | null> {
+    const record = await this.#find(handleOrId)
+    return record === null ? null : this.#detach(record, null, false)
+  }
+
+  /**
+   * Changes a session and resolves when that is stored.
+   *
+   * @returns false if there is no such session
+   * @throws whatever `fn` throws
+   */
+  async update(
+    handleOrId: string,
+    fn: (session: Session) => void | Promise<void>
+  ): Promise<boolean> {
+    const session = await this.get(handleOrId)
+    if (session === null) return false
+    await fn(session)
+    await session.save()
+    return true
+  }
+
+  /**
+   * The session that a Cookie header names, for WebSocket upgrades, event streams and jobs. It
+   * counts as activity. What is set is stored by itself; no cookie is sent.
+   *
+   * @returns `null` if the header names none
+   */
+  async load(cookieHeader: string | undefined): Promise<Session | null> {
+    const value = findCookie(cookieHeader ?? '', this.#cookie.name)
+    const decoded = value === null ? null : this.#cookie.form.decode(value)
+    if (decoded === null) return null
+    const { id } = decoded
+    const record = await this.#guard('load a session', async () => this.#policy.store.load(id))
+    return record === null ? null : this.#detach(record, id, true)
+  }
+
+  /**
+   * Deletes the sessions that are past their time, at once instead of at the next `reapInterval`.
+   * Runs never overlap: a call during a run gets that run's result.
+   *
+   * @returns how many were deleted
+   */
+  async deleteExpired(): Promise<number> {
+    const { store, log } = this.#policy
+    const deleted = await this.#guard('delete expired sessions', () => store.deleteExpired())
+    if (deleted > 0) log.debug({ deleted }, 'expired sessions were deleted')
+    return deleted
+  }
+
+  async #recordsOf(principal: string): Promise<SessionRecord[]> {
+    checkPrincipal(principal)
+    const { store } = this.#policy
+    return this.#guard('list sessions', async () => {
+      const handles = await store.handlesOf(principal)
+      const found = await Promise.all(handles.map((handle) => store.loadByHandle(handle)))
+      // The record decides: it may have changed hands since the index was read.
+      return found.filter((record) => {
+        if (record === null || record.principal === principal) return record !== null
+        store.release(record)
+        return false
+      }) as SessionRecord[]
+    })
+  }
+
+  #find(handleOrId: string): Promise<SessionRecord | null> {
+    const { store } = this.#policy
+    if (typeof handleOrId !== 'string' || !HANDLE.test(handleOrId)) return Promise.resolve(null)
+    return this.#guard('load a session', async () => {
+      return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
+    })
+  }
+
+  async #handleOf(except: string | Session | undefined): Promise<string | null> {
+    if (except === undefined) return null
+    if (except instanceof Session) return except.handle
+    const record = await this.#find(except)
+    if (record === null) return null
+    this.#policy.store.release(record)
+    return record.handle
+  }
+
+  #destroy(record: SessionRecord): Promise<void> {
+    return this.#guard('destroy a session', () => this.#policy.store.destroy(record))
+  }
+
+  #detach(record: SessionRecord, id: string | null, active: boolean): Session {
+    const policy = active ? this.#policy : { ...this.#policy, rolling: false }
+    const work = new UnitOfWork(policy, record, id, 'none')
+    work.end()
+    return new Session(work)
+  }
+
+  async #guard<T>(operation: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      throw storeFailure(operation, error)
+    }
+  }
+}
+
+const HANDLE = /^[A-Za-z0-9_-]{43}$/
+
+function describe(record: SessionRecord): SessionInfo {
+  return {
+    handle: record.handle,
+    createdAt: new Date(record.createdAt),
+    lastSeenAt: new Date(record.lastSeenAt),
+    expiresAt: new Date(record.expiresAt),
+    metadata: record.metadata === null ? undefined : decodeValue(record.metadata)
+  }
+}

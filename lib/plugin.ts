@@ -1,0 +1,79 @@
+import fastifyCookie from '@fastify/cookie'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { InvalidOptionError } from './errors.js'
+import { type ExclusiveOptions, installExclusiveRoutes } from './exclusive.js'
+import { SessionManager } from './manager.js'
+import { checkOptions, type SledSessionOptions } from './options.js'
+import { RequestSessions } from './request-sessions.js'
+import type { SessionPolicy } from './session/policy.js'
+import type { Session } from './session/session.js'
+import { Turnstile } from './session/turnstile.js'
+import { openStore } from './storage.js'
+
+async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Promise<void> {
+  const options = checkOptions(given)
+  const { sessionName } = options
+  if (fastify.hasRequestDecorator(sessionName) || fastify.hasDecorator(`${sessionName}s`)) {
+    throw new InvalidOptionError('sessionName', `"${sessionName}" is taken: choose another`)
+  }
+  const store = openStore(options.storage, options.memory)
+  const policy: SessionPolicy = { ...options, store, log: fastify.log, updates: new Turnstile() }
+  await store.open({ now: options.now, log: fastify.log })
+
+  if (!fastify.hasReplyDecorator('setCookie')) await fastify.register(fastifyCookie)
+  const manager = new SessionManager(policy, options.cookie)
+  fastify.decorate(`${sessionName}s`, manager)
+  const sessions = new RequestSessions(options, policy)
+  sessions.install(fastify)
+  installExclusiveRoutes(fastify, sessions)
+
+  const stopReaper = startReaper(manager, options.reapInterval, fastify.log)
+  fastify.addHook('onClose', async () => {
+    stopReaper()
+    await store.close()
+  })
+}
+
+/** Returns how to stop it. */
+function startReaper(
+  manager: SessionManager,
+  interval: number | null,
+  log: FastifyInstance['log']
+): () => void {
+  if (interval === null) return () => {}
+  const timer = setInterval(() => {
+    manager.deleteExpired().catch((error: unknown) => {
+      log.error({ err: error }, 'expired sessions could not be deleted; the next run tries again')
+    })
+  }, interval)
+  timer.unref()
+  return () => clearInterval(timer)
+}
+
+/**
+ * Gives each request a `session`, kept in an embedded RocksDB.
+ *
+ * ```ts
+ * await fastify.register(sledSession, { path: './storage' })
+ * ```
+ *
+ * @see {@link SledSessionOptions}
+ */
+export const sledSession = fp(plugin, { fastify: '5.x', name: 'fastify-sled-session' })
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    session: Session
+  }
+  interface FastifyInstance {
+    sessions: SessionManager
+  }
+  interface FastifyContextConfig {
+    /**
+     * `false` leaves this route without a session: none is loaded, none is saved. `exclusive`
+     * lets one request at a time per session into the route.
+     */
+    session?: false | { exclusive?: boolean | ExclusiveOptions }
+  }
+}

@@ -1,0 +1,201 @@
+import type {
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  HookHandlerDoneFunction
+} from 'fastify'
+import { setCookieHeader } from './cookie/attributes.js'
+import type { DecodedCookie } from './cookie/form.js'
+import { findCookie } from './cookie/header.js'
+import { storeFailure } from './errors.js'
+import type { CheckedOptions } from './options.js'
+import type { SessionRecord } from './record/record.js'
+import type { SessionPolicy } from './session/policy.js'
+import { Session } from './session/session.js'
+import { UnitOfWork } from './session/unit-of-work.js'
+import type { CookieAction } from './session/working-record.js'
+
+/** The sessions of the requests under one registration: load, save, cookie. */
+export class RequestSessions {
+  readonly #options: CheckedOptions
+  readonly #policy: SessionPolicy
+  // Where a request keeps them; symbols of this registration, so that several do not mix.
+  readonly #workSlot: symbol
+  readonly #sessionSlot: symbol
+  #warnedOfPlainHttp = false
+
+  constructor(options: CheckedOptions, policy: SessionPolicy) {
+    this.#options = options
+    this.#policy = policy
+    this.#workSlot = Symbol(`fastify-sled-session.${options.sessionName}.work`)
+    this.#sessionSlot = Symbol(`fastify-sled-session.${options.sessionName}`)
+  }
+
+  install(fastify: FastifyInstance): void {
+    const sessions = this
+    fastify.decorateRequest(this.#workSlot, null)
+    fastify.decorateRequest(this.#sessionSlot, null)
+    fastify.decorateRequest(this.#options.sessionName, {
+      getter(this: FastifyRequest): Session {
+        return sessions.#sessionOf(this)
+      }
+    })
+    fastify.addHook('onRequest', (request, _reply, done) => this.#load(request, done))
+    fastify.addHook('onSend', (request, reply, payload, done) =>
+      this.#save(request, reply, payload, done)
+    )
+    fastify.addHook('onResponse', (request, _reply, done) => {
+      this.get(request)?.end()
+      done()
+    })
+  }
+
+  /** The work on the session that the request came with or has begun. */
+  get(request: FastifyRequest): UnitOfWork | null {
+    return slotsOf<UnitOfWork>(request)[this.#workSlot] ?? null
+  }
+
+  /** Gives the request a new, empty session; it is stored when something is set. */
+  begin(request: FastifyRequest): UnitOfWork {
+    return this.#attach(request, null, null, 'none')
+  }
+
+  #attach(
+    request: FastifyRequest,
+    record: SessionRecord | null,
+    id: string | null,
+    cookie: CookieAction
+  ): UnitOfWork {
+    const work = new UnitOfWork(this.#policy, record, id, cookie)
+    slotsOf<UnitOfWork>(request)[this.#workSlot] = work
+    slotsOf<Session>(request)[this.#sessionSlot] = null
+    return work
+  }
+
+  #sessionOf(request: FastifyRequest): Session {
+    const slots = slotsOf<Session>(request)
+    slots[this.#sessionSlot] ??= new Session(this.get(request) ?? this.begin(request))
+    return slots[this.#sessionSlot] as Session
+  }
+
+  /** A record in memory is found without leaving the tick. */
+  #load(request: FastifyRequest, done: HookHandlerDoneFunction): void {
+    const decoded = this.#readCookie(request)
+    if (decoded === null || isSkipped(request)) {
+      done()
+      return
+    }
+    const { id, stale } = decoded
+    const loaded = (record: SessionRecord | null): void => {
+      // A cookie under an old key is replaced by one under the current key.
+      if (record !== null) this.#attach(request, record, id, stale ? 'set' : 'none')
+      done()
+    }
+    const failed = (error: unknown): void => done(storeFailure('load a session', error) as Error)
+    let loading: SessionRecord | null | Promise<SessionRecord | null>
+    try {
+      loading = this.#policy.store.load(id)
+    } catch (error) {
+      failed(error)
+      return
+    }
+    if (loading instanceof Promise) loading.then(loaded, failed)
+    else loaded(loading)
+  }
+
+  #readCookie(request: FastifyRequest): DecodedCookie | null {
+    const header = request.raw.headers.cookie
+    if (header === undefined) return null
+    const { name, form } = this.#options.cookie
+    const value = findCookie(header, name)
+    return value === null ? null : form.decode(value)
+  }
+
+  /** The response waits here until everything that it may have promised is durable. */
+  #save(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    payload: unknown,
+    done: HookHandlerDoneFunction
+  ): void {
+    const work = this.get(request) ?? this.#beginUnasked(request)
+    if (work === null) {
+      done()
+      return
+    }
+    const saved = (): void => {
+      this.#sendCookie(work, request, reply)
+      done()
+    }
+    let saving: Promise<void> | undefined
+    try {
+      saving = work.commit()
+    } catch (error) {
+      fail(error as Error, payload, done)
+      return
+    }
+    if (saving === undefined) saved()
+    else saving.then(saved, (error: Error) => fail(error, payload, done))
+  }
+
+  #beginUnasked(request: FastifyRequest): UnitOfWork | null {
+    if (!this.#options.saveUninitialized || isSkipped(request)) return null
+    const work = this.begin(request)
+    work.own()
+    work.markDirty()
+    return work
+  }
+
+  #sendCookie(work: UnitOfWork, request: FastifyRequest, reply: FastifyReply): void {
+    const action = work.takeCookieAction()
+    if (action === 'none') return
+    const attributes = this.#options.cookie
+    const secure = attributes.secure === 'auto' ? request.protocol === 'https' : attributes.secure
+    if (secure) this.#warnOfPlainHttp(request)
+    const header =
+      action === 'clear'
+        ? setCookieHeader(attributes, '', 0, secure)
+        : setCookieHeader(
+            attributes,
+            attributes.form.encode(work.id as string),
+            maxAge(work),
+            secure
+          )
+    reply.header('set-cookie', header)
+    if (this.#options.noStore && !reply.hasHeader('cache-control')) {
+      reply.header('cache-control', 'no-store')
+    }
+  }
+
+  #warnOfPlainHttp(request: FastifyRequest): void {
+    if (this.#warnedOfPlainHttp || request.protocol === 'https') return
+    this.#warnedOfPlainHttp = true
+    this.#policy.log.warn(
+      { cookie: this.#options.cookie.name },
+      'a Secure session cookie was sent over plain http, and browsers will not send it back except to localhost. Serve https; behind a proxy that ends TLS set Fastify\'s trustProxy; for development set secure: "auto"'
+    )
+  }
+}
+
+/** In ms, or `null` for a cookie that ends with the browser's session. */
+function maxAge({ expiry, record, policy }: UnitOfWork): number | null {
+  if (expiry.kind === 'session-end' || record === null) return null
+  return Math.max(0, record.expiresAt - policy.now())
+}
+
+function slotsOf<T>(request: FastifyRequest): Record<symbol, T | null> {
+  return request as unknown as Record<symbol, T | null>
+}
+
+/** Whether the route has opted out with `config: { session: false }`. */
+function isSkipped(request: FastifyRequest): boolean {
+  return request.routeOptions.config.session === false
+}
+
+/** Answers with the error in place of the payload, which must not stay open behind it. */
+function fail(error: Error, payload: unknown, done: HookHandlerDoneFunction): void {
+  const stream = payload as { destroy?: () => void; cancel?: () => Promise<void> } | null
+  if (typeof stream?.destroy === 'function') stream.destroy()
+  else if (typeof stream?.cancel === 'function') stream.cancel().catch(() => {})
+  done(error)
+}
