@@ -73,6 +73,18 @@ export const InvalidPrincipalError = createError<[longest: number, ...Options]>(
   TypeError
 )
 
+/** The session was used in a hook that runs before the one that loads it. */
+export const SessionNotLoadedError = createError<[name: string, ...Options]>(
+  'SLED_SESSION_NOT_LOADED',
+  'request.%s was used before it was loaded: register fastify-sled-session before you add the hook that uses it.'
+)
+
+/** Something was set in a route that has opted out of sessions. */
+export const RouteWithoutSessionError = createError<Options>(
+  'SLED_SESSION_ROUTE_WITHOUT_SESSION',
+  'This route has config.session set to false, so nothing can be kept for its visitor: remove that setting.'
+)
+
 /** A session that was found by its handle was asked for its id. */
 export const SessionIdUnknownError = createError<Options>(
   'SLED_SESSION_ID_UNKNOWN',

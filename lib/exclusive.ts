@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { SessionBusyError } from './errors.js'
 import type { RequestSessions } from './request-sessions.js'
-import { type Leave, Turnstile } from './session/turnstile.js'
+import { Turnstile } from './session/turnstile.js'
 
 /** How long requests of one session queue for an exclusive route. */
 export interface ExclusiveOptions {
@@ -37,8 +37,6 @@ function queueUp(
   sessions: RequestSessions,
   limits: Required<ExclusiveOptions>
 ): void {
-  const turns = new WeakMap<FastifyRequest, Leave>()
-
   async function enter(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const record = sessions.get(request)?.record ?? null
     // A visitor without a session shares nothing with anybody.
@@ -54,17 +52,12 @@ function queueUp(
     }
     // The connection may have closed on the very tick of admission, and nobody would leave.
     if (aborted.signal.aborted) turn()
-    else turns.set(request, turn)
+    else reply.raw.once('close', turn)
     // Whoever had the turn before may have logged the visitor out.
     if (record.destroyed) sessions.begin(request)
   }
 
-  async function leave(request: FastifyRequest): Promise<void> {
-    turns.get(request)?.()
-  }
-
   route.preHandler = [enter, ...asList(route.preHandler)] as RouteOptions['preHandler'] & object
-  route.onResponse = [leave, ...asList(route.onResponse)] as RouteOptions['onResponse'] & object
 }
 
 const REFUSALS = {

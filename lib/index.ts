@@ -10,8 +10,10 @@ export {
   InvalidPrincipalError,
   PathUnusableError,
   RecordCorruptError,
+  RouteWithoutSessionError,
   SessionBusyError,
   SessionIdUnknownError,
+  SessionNotLoadedError,
   SessionTooLargeError,
   StoreUnavailableError,
   ValueNotStorableError

@@ -7,7 +7,7 @@ import type {
 import { setCookieHeader } from './cookie/attributes.js'
 import type { DecodedCookie } from './cookie/form.js'
 import { findCookie } from './cookie/header.js'
-import { storeFailure } from './errors.js'
+import { SessionNotLoadedError, storeFailure } from './errors.js'
 import type { CheckedOptions } from './options.js'
 import type { SessionRecord } from './record/record.js'
 import type { SessionPolicy } from './session/policy.js'
@@ -22,6 +22,7 @@ export class RequestSessions {
   // Where a request keeps them; symbols of this registration, so that several do not mix.
   readonly #workSlot: symbol
   readonly #sessionSlot: symbol
+  readonly #replySlot: symbol
   #warnedOfPlainHttp = false
 
   constructor(options: CheckedOptions, policy: SessionPolicy) {
@@ -29,34 +30,43 @@ export class RequestSessions {
     this.#policy = policy
     this.#workSlot = Symbol(`fastify-sled-session.${options.sessionName}.work`)
     this.#sessionSlot = Symbol(`fastify-sled-session.${options.sessionName}`)
+    this.#replySlot = Symbol(`fastify-sled-session.${options.sessionName}.reply`)
   }
 
   install(fastify: FastifyInstance): void {
     const sessions = this
     fastify.decorateRequest(this.#workSlot, null)
     fastify.decorateRequest(this.#sessionSlot, null)
+    fastify.decorateRequest(this.#replySlot, null)
     fastify.decorateRequest(this.#options.sessionName, {
       getter(this: FastifyRequest): Session {
         return sessions.#sessionOf(this)
       }
     })
-    fastify.addHook('onRequest', (request, _reply, done) => this.#load(request, done))
+    fastify.addHook('onRequest', (request, reply, done) => this.#load(request, reply, done))
     fastify.addHook('onSend', (request, reply, payload, done) =>
       this.#save(request, reply, payload, done)
     )
-    fastify.addHook('onResponse', (request, _reply, done) => {
-      this.get(request)?.end()
-      done()
-    })
   }
 
   /** The work on the session that the request came with or has begun. */
   get(request: FastifyRequest): UnitOfWork | null {
-    return slotsOf<UnitOfWork>(request)[this.#workSlot] ?? null
+    const work = slotsOf(request)[this.#workSlot]
+    return work instanceof UnitOfWork ? work : null
   }
 
-  /** Gives the request a new, empty session; it is stored when something is set. */
+  /**
+   * Gives the request a new, empty session; it is stored when something is set.
+   *
+   * @throws {SessionNotLoadedError} before the plugin's own hook has run
+   */
   begin(request: FastifyRequest): UnitOfWork {
+    const slots = slotsOf(request)
+    const reply = slots[this.#replySlot] as FastifyReply | null
+    if (reply === null) throw new SessionNotLoadedError(this.#options.sessionName)
+    this.get(request)?.end()
+    if (reply.raw.headersSent) slots[this.#workSlot] = RESPONSE_LEFT
+    else this.#endWith(request, reply)
     return this.#attach(request, null, null, 'none')
   }
 
@@ -67,24 +77,39 @@ export class RequestSessions {
     cookie: CookieAction
   ): UnitOfWork {
     const work = new UnitOfWork(this.#policy, record, id, cookie)
-    slotsOf<UnitOfWork>(request)[this.#workSlot] = work
-    slotsOf<Session>(request)[this.#sessionSlot] = null
+    if (isSkipped(request)) work.seal()
+    const slots = slotsOf(request)
+    if (slots[this.#workSlot] === RESPONSE_LEFT) work.end()
+    slots[this.#workSlot] = work
+    slots[this.#sessionSlot] = null
     return work
   }
 
+  /** On `close`, which comes after every response and, unlike onResponse, also without one. */
+  #endWith(request: FastifyRequest, reply: FastifyReply): void {
+    reply.raw.on('close', () => {
+      const work = this.get(request)
+      if (work !== null) work.end()
+      else slotsOf(request)[this.#workSlot] = RESPONSE_LEFT
+    })
+  }
+
   #sessionOf(request: FastifyRequest): Session {
-    const slots = slotsOf<Session>(request)
+    const slots = slotsOf(request)
     slots[this.#sessionSlot] ??= new Session(this.get(request) ?? this.begin(request))
     return slots[this.#sessionSlot] as Session
   }
 
   /** A record in memory is found without leaving the tick. */
-  #load(request: FastifyRequest, done: HookHandlerDoneFunction): void {
+  #load(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void {
+    slotsOf(request)[this.#replySlot] = reply
     const decoded = this.#readCookie(request)
     if (decoded === null || isSkipped(request)) {
       done()
       return
     }
+    // Before the store is asked: the visitor may be gone when it answers.
+    this.#endWith(request, reply)
     const { id, stale } = decoded
     const loaded = (record: SessionRecord | null): void => {
       // A cookie under an old key is replaced by one under the current key.
@@ -183,8 +208,11 @@ function maxAge({ expiry, record, policy }: UnitOfWork): number | null {
   return Math.max(0, record.expiresAt - policy.now())
 }
 
-function slotsOf<T>(request: FastifyRequest): Record<symbol, T | null> {
-  return request as unknown as Record<symbol, T | null>
+/** In the place of a unit of work: the response left without one, so none that begins is sent. */
+const RESPONSE_LEFT = Symbol('response left')
+
+function slotsOf(request: FastifyRequest): Record<symbol, unknown> {
+  return request as unknown as Record<symbol, unknown>
 }
 
 /** Whether the route has opted out with `config: { session: false }`. */

@@ -33,6 +33,8 @@ export class UnitOfWork extends WorkingRecord {
       this.#settling = null
       return settling.then(() => this.commit())
     }
+    // The client went away, and with it the hold on the record: changes go the way of late ones.
+    if (this.#ended) return this.save()
     this.#committed = true
     this.collect()
     const record = this.record

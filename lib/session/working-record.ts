@@ -1,4 +1,4 @@
-import { SessionTooLargeError } from '../errors.js'
+import { RouteWithoutSessionError, SessionTooLargeError } from '../errors.js'
 import { deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
 import { createSessionId, handleOf } from '../record/id.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
@@ -27,6 +27,7 @@ export class WorkingRecord {
   protected dirty = false
   protected cookie: CookieAction
   #handed: HandedOutValues | null = null
+  #sealed = false
 
   constructor(
     policy: SessionPolicy,
@@ -89,9 +90,19 @@ export class WorkingRecord {
     if (this.cookie !== 'clear') this.cookie = 'set'
   }
 
-  /** The record to change; a new visitor's is made here. */
+  /** Lets no session begin here. */
+  seal(): void {
+    this.#sealed = true
+  }
+
+  /**
+   * The record to change; a new visitor's is made here.
+   *
+   * @throws {RouteWithoutSessionError} where none may begin
+   */
   own(): SessionRecord {
     if (this.record !== null) return this.record
+    if (this.#sealed) throw new RouteWithoutSessionError()
     const now = this.policy.now()
     const id = createSessionId()
     const expiresAt = deadline(this.policy.expiry, now, now, this.policy)

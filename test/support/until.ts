@@ -1,0 +1,10 @@
+const LIMIT = 10_000
+
+/** Asks again each turn until the condition holds; fails after a bound that only a bug reaches. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const start = performance.now()
+  while (!(await condition())) {
+    if (performance.now() - start > LIMIT) throw new Error('the condition never came true')
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
