@@ -8,6 +8,8 @@ import type { SessionChanges, SessionStore, StoreContext } from '../session-stor
  */
 export class MemoryStore implements SessionStore {
   readonly #records = new Map<string, SessionRecord>()
+  /** As last saved: the live record already has what requests under way have set. */
+  readonly #saved = new Map<string, SessionRecord>()
   #now: () => number = Date.now
 
   async open(context: StoreContext): Promise<void> {
@@ -28,27 +30,27 @@ export class MemoryStore implements SessionStore {
   }
 
   async read(handle: string): Promise<SessionRecord | null> {
-    const record = this.#records.get(handle)
-    if (record === undefined) return null
-    const copy = this.create(handle, record.createdAt, record.lastSeenAt, record.expiresAt)
-    copy.inherit(record, null)
-    return copy
+    const saved = this.#saved.get(handle)
+    return saved === undefined ? null : copyOf(saved)
   }
 
   release(): void {}
 
   async save(record: SessionRecord, _changes: SessionChanges | null): Promise<void> {
-    if (!record.destroyed) this.#records.set(record.handle, record)
+    if (record.destroyed) return
+    this.#records.set(record.handle, record)
+    this.#saved.set(record.handle, copyOf(record))
   }
 
   async replace(old: SessionRecord, fresh: SessionRecord): Promise<void> {
-    this.#records.set(fresh.handle, fresh)
+    await this.save(fresh, null)
     await this.destroy(old)
   }
 
   async destroy(record: SessionRecord): Promise<void> {
     record.destroyed = true
     this.#records.delete(record.handle)
+    this.#saved.delete(record.handle)
   }
 
   async handlesOf(principal: string): Promise<string[]> {
@@ -72,5 +74,13 @@ export class MemoryStore implements SessionStore {
 
   async close(): Promise<void> {
     this.#records.clear()
+    this.#saved.clear()
   }
+}
+
+function copyOf(record: SessionRecord): SessionRecord {
+  const { handle, createdAt, lastSeenAt, expiresAt } = record
+  const copy = new SessionRecord(handle, createdAt, lastSeenAt, expiresAt)
+  copy.inherit(record, null)
+  return copy
 }
