@@ -1,0 +1,192 @@
+import { randomBytes } from 'node:crypto'
+import { test } from 'tap'
+import { onInactivity } from '../lib/index.js'
+import { expiryKey } from '../lib/store/rocksdb/keys.js'
+import {
+  addCounter,
+  cookieOf,
+  createApp,
+  listen,
+  TestClock,
+  temporaryFolder
+} from './support/app.js'
+import {
+  countKind,
+  openApplicationDatabase,
+  putRaw,
+  readDatabase,
+  withDatabase
+} from './support/rocksdb.js'
+import { until } from './support/until.js'
+
+const expiry = onInactivity({ seconds: 10 })
+
+test('expired sessions are deleted, record and index entry, and living ones are not', async (t) => {
+  const clock = new TestClock()
+  const path = await temporaryFolder(t)
+  const app = await createApp(t, { path, now: clock.now, expiry })
+  addCounter(app)
+  const url = await listen(app)
+  for (let index = 0; index < 300; index++) await (await fetch(url)).text()
+  clock.advance({ seconds: 5 })
+  const cookie = cookieOf(await fetch(url)) ?? ''
+
+  t.equal(await app.sessions.deleteExpired(), 0)
+  clock.advance({ seconds: 5 })
+  t.equal(await app.sessions.deleteExpired(), 300)
+  t.equal(await app.sessions.deleteExpired(), 0)
+  t.equal(await (await fetch(url, { headers: { cookie } })).text(), 'Current count: 1')
+  await app.close()
+
+  const entries = await readDatabase(path)
+  t.equal(countKind(entries, 1), 1)
+  t.equal(countKind(entries, 2), 1)
+})
+
+test('a touch leaves its index entry; the reaper files it anew and deletes it in time', async (t) => {
+  const clock = new TestClock()
+  const path = await temporaryFolder(t)
+  const app = await createApp(t, { path, now: clock.now, expiry })
+  addCounter(app)
+  app.get('/reads', async () => 'hello')
+  const url = await listen(app)
+  const start = clock.time
+  const cookie = cookieOf(await fetch(url)) ?? ''
+  clock.advance({ seconds: 6 })
+  await fetch(`${url}/reads`, { headers: { cookie } })
+  await fetch(url, { headers: { cookie } })
+
+  clock.advance({ seconds: 4 })
+  t.equal(await app.sessions.deleteExpired(), 0, 'its first deadline passes')
+  t.equal(await app.sessions.count(), 1)
+  await app.close()
+  const [entry] = (await readDatabase(path)).filter(([key]) => key[0] === 2)
+  t.equal(entry?.[0].readBigUInt64BE(1), BigInt(start + 16_000), 'filed under its real deadline')
+
+  const again = await createApp(t, { path, now: clock.now, expiry })
+  clock.advance({ milliseconds: 5999 })
+  t.equal(await again.sessions.deleteExpired(), 0)
+  clock.advance({ milliseconds: 1 })
+  t.equal(await again.sessions.deleteExpired(), 1)
+  await again.close()
+  t.equal((await readDatabase(path)).length, 1, 'the meta record alone is left')
+})
+
+test('a shortened expiry is found on time', async (t) => {
+  const clock = new TestClock()
+  const path = await temporaryFolder(t)
+  const app = await createApp(t, { path, now: clock.now, expiry })
+  addCounter(app)
+  app.get('/shorten', async (request) => {
+    request.session.expiry = onInactivity({ seconds: 2 })
+    return 'shorter'
+  })
+  const url = await listen(app)
+  const cookie = cookieOf(await fetch(url)) ?? ''
+  await fetch(`${url}/shorten`, { headers: { cookie } })
+  clock.advance({ seconds: 2 })
+  t.equal(await app.sessions.deleteExpired(), 1)
+  await app.close()
+  t.equal((await readDatabase(path)).length, 1)
+})
+
+test('a session that is used while it is past its time is a fresh one, reaped or not', async (t) => {
+  const clock = new TestClock()
+  const app = await createApp(t, { now: clock.now, expiry })
+  addCounter(app)
+  const url = await listen(app)
+  const cookie = cookieOf(await fetch(url)) ?? ''
+  clock.advance({ seconds: 10 })
+  t.equal(await (await fetch(url, { headers: { cookie } })).text(), 'Current count: 0')
+  t.equal(await app.sessions.deleteExpired(), 1)
+  t.equal(await app.sessions.count(), 1)
+})
+
+test('a request that is under way when its session is reaped does not bring it back', async (t) => {
+  const clock = new TestClock()
+  const app = await createApp(t, { now: clock.now, expiry })
+  addCounter(app)
+  app.get('/slow', async (request) => {
+    clock.advance({ seconds: 11 })
+    await app.sessions.deleteExpired()
+    request.session.set('counter', 99)
+    return 'slow'
+  })
+  const url = await listen(app)
+  const cookie = cookieOf(await fetch(url)) ?? ''
+  const response = await fetch(`${url}/slow`, { headers: { cookie } })
+  t.equal(response.status, 200)
+  t.same(response.headers.getSetCookie(), [])
+  t.equal(await (await fetch(url, { headers: { cookie } })).text(), 'Current count: 0')
+})
+
+test('the reaper reads only what has come due', async (t) => {
+  const clock = new TestClock()
+  const { db, traffic } = await openApplicationDatabase(await temporaryFolder(t))
+  t.teardown(() => db.close())
+  const app = await createApp(t, { db, now: clock.now, expiry })
+  addCounter(app)
+  const url = await listen(app)
+  for (let index = 0; index < 10; index++) await (await fetch(url)).text()
+  clock.advance({ seconds: 5 })
+  for (let index = 0; index < 50; index++) await (await fetch(url)).text()
+  clock.advance({ seconds: 5 })
+
+  const before = traffic.iterated
+  t.equal(await app.sessions.deleteExpired(), 10)
+  t.equal(traffic.iterated - before, 10)
+  await app.close()
+})
+
+test('more than a batch is reaped in one call, and index entries without a record go too', async (t) => {
+  const clock = new TestClock()
+  const path = await temporaryFolder(t)
+  await (await createApp(t, { path })).close()
+  await withDatabase(path, async (db) => {
+    for (let index = 0; index < 400; index++) {
+      const handle = randomBytes(32).toString('base64url')
+      await putRaw(db, expiryKey(clock.time - index, handle), Buffer.alloc(0))
+    }
+  })
+  const app = await createApp(t, { path, now: clock.now, expiry })
+  t.equal(await app.sessions.deleteExpired(), 0, 'they were no sessions')
+  await app.close()
+  t.equal((await readDatabase(path)).length, 1)
+})
+
+test('calls at the same time share one run', async (t) => {
+  const clock = new TestClock()
+  const app = await createApp(t, { now: clock.now, expiry })
+  addCounter(app)
+  await fetch(await listen(app))
+  clock.advance({ seconds: 10 })
+  t.same(await Promise.all([app.sessions.deleteExpired(), app.sessions.deleteExpired()]), [1, 1])
+})
+
+test('the reaper runs by itself every reapInterval and does not keep the process alive', async (t) => {
+  const clock = new TestClock()
+  const app = await createApp(t, { now: clock.now, expiry, reapInterval: 5 })
+  addCounter(app)
+  await fetch(await listen(app))
+  t.equal(await app.sessions.count(), 1)
+  clock.advance({ seconds: 10 })
+  await until(async () => (await app.sessions.count()) === 0)
+  t.pass('the expired session is gone')
+})
+
+test('closing during a run stops it after its batch and leaves the rest for the next', async (t) => {
+  const clock = new TestClock()
+  const path = await temporaryFolder(t)
+  const app = await createApp(t, { path, now: clock.now, expiry })
+  addCounter(app)
+  await app.ready()
+  for (let index = 0; index < 1000; index++) await app.inject('/')
+  clock.advance({ seconds: 10 })
+  const run = app.sessions.deleteExpired()
+  await app.close()
+  const deleted = await run
+  t.ok(deleted < 1000, `${deleted} of 1,000 were deleted`)
+
+  const again = await createApp(t, { path, now: clock.now, expiry })
+  t.equal(await again.sessions.deleteExpired(), 1000 - deleted)
+})

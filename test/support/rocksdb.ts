@@ -1,0 +1,90 @@
+import { loadBinding, type RocksDatabase } from '../../lib/store/rocksdb/binding.js'
+
+/** What is on disk in a column family that nobody has open, as `[key, value]` pairs. */
+export async function readDatabase(path: string, family = 'session'): Promise<[Buffer, Buffer][]> {
+  return withDatabase(
+    path,
+    async (db) => {
+      const entries: [Buffer, Buffer][] = []
+      for await (const { key, value } of db.iterator({})) entries.push([key, value])
+      return entries
+    },
+    family
+  )
+}
+
+/** How many keys of one kind there are: 1 records, 2 expiry index, 3 principal index, 4 quarantine. */
+export function countKind(entries: [Buffer, Buffer][], kind: number): number {
+  return entries.filter(([key]) => key[0] === kind).length
+}
+
+/** Opens a database past the store, to look at it or to damage it. */
+export async function withDatabase<T>(
+  path: string,
+  work: (db: RocksDatabase) => Promise<T>,
+  family = 'session'
+): Promise<T> {
+  const RocksDB = await loadBinding()
+  const root = new RocksDB(path, { columnFamilies: [family] })
+  await root.ready()
+  const db = root.columnFamily(family)
+  try {
+    return await work(db)
+  } finally {
+    await db.close()
+    await root.close()
+  }
+}
+
+/** Writes one entry past the store; without a value, deletes it. */
+export async function putRaw(db: RocksDatabase, key: Buffer, value: Buffer | null): Promise<void> {
+  const batch = db.write({ autoDestroy: true })
+  if (value === null) batch.tryDelete(key)
+  else batch.tryPut(key, value)
+  await batch.flush()
+}
+
+/** What was asked of a database. */
+export interface Traffic {
+  /** Batches written. */
+  writes: number
+  /** Batches read. */
+  reads: number
+  /** Entries that iterators gave. */
+  iterated: number
+}
+
+/** A database as an application would have it open, with a count of what is asked of it. */
+export async function openApplicationDatabase(
+  path: string,
+  families = ['session']
+): Promise<{ db: RocksDatabase; traffic: Traffic }> {
+  const RocksDB = await loadBinding()
+  const db = new RocksDB(path, { columnFamilies: families })
+  await db.ready()
+  const traffic = { writes: 0, reads: 0, iterated: 0 }
+  const { columnFamily } = db
+  db.columnFamily = function spyOnFamily(name) {
+    return spy(columnFamily.call(this, name), traffic)
+  }
+  return { db, traffic }
+}
+
+function spy(family: RocksDatabase, traffic: Traffic): RocksDatabase {
+  const { write, read, iterator } = family
+  family.write = (options) => {
+    traffic.writes++
+    return write.call(family, options)
+  }
+  family.read = (options) => {
+    traffic.reads++
+    return read.call(family, options)
+  }
+  family.iterator = async function* count(range, options) {
+    for await (const entry of iterator.call(family, range, options)) {
+      traffic.iterated++
+      yield entry
+    }
+  }
+  return family
+}
