@@ -52,6 +52,8 @@ export interface Traffic {
   reads: number
   /** Entries that iterators gave. */
   iterated: number
+  /** What fails, as a full or broken disk would make it. */
+  failing: 'write' | 'read' | 'iterator' | null
 }
 
 /** A database as an application would have it open, with a count of what is asked of it. */
@@ -62,7 +64,7 @@ export async function openApplicationDatabase(
   const RocksDB = await loadBinding()
   const db = new RocksDB(path, { columnFamilies: families })
   await db.ready()
-  const traffic = { writes: 0, reads: 0, iterated: 0 }
+  const traffic: Traffic = { writes: 0, reads: 0, iterated: 0, failing: null }
   const { columnFamily } = db
   db.columnFamily = function spyOnFamily(name) {
     return spy(columnFamily.call(this, name), traffic)
@@ -72,15 +74,33 @@ export async function openApplicationDatabase(
 
 function spy(family: RocksDatabase, traffic: Traffic): RocksDatabase {
   const { write, read, iterator } = family
+  const failIf = (what: Traffic['failing']): void => {
+    if (traffic.failing === what) throw new Error('IO error: No space left on device')
+  }
   family.write = (options) => {
     traffic.writes++
-    return write.call(family, options)
+    const batch = write.call(family, options)
+    const { flush } = batch
+    batch.flush = async () => {
+      // The database waits for every batch when it closes.
+      if (traffic.failing === 'write') (batch as unknown as { destroy(): void }).destroy()
+      failIf('write')
+      await flush.call(batch)
+    }
+    return batch
   }
   family.read = (options) => {
     traffic.reads++
-    return read.call(family, options)
+    const batch = read.call(family, options)
+    const { get } = batch
+    batch.get = async (key) => {
+      failIf('read')
+      return get.call(batch, key)
+    }
+    return batch
   }
   family.iterator = async function* count(range, options) {
+    failIf('iterator')
     for await (const entry of iterator.call(family, range, options)) {
       traffic.iterated++
       yield entry
