@@ -1,0 +1,61 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { Test } from 'tap'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** A script of this project in a process of its own. */
+export interface Child {
+  readonly process: ChildProcess
+  /** Resolves to the first line of its output that matches. */
+  line(pattern: RegExp): Promise<RegExpMatchArray>
+  /** Sends a signal and resolves to the exit code, or to the signal that ended it. */
+  stop(signal: NodeJS.Signals): Promise<number | NodeJS.Signals>
+}
+
+/** Starts a script by its path in the project; killed after the test at the latest. */
+export function startChild(
+  t: Test,
+  script: string,
+  env: NodeJS.ProcessEnv,
+  args: string[] = []
+): Child {
+  const child = spawn(process.execPath, ['--import', 'tsx', `${root}${script}`, ...args], {
+    cwd: root,
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const lines: string[] = []
+  const waiting = new Set<() => void>()
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on('line', (line) => {
+      lines.push(line)
+      for (const look of waiting) look()
+    })
+  }
+  return {
+    process: child,
+    line: (pattern) =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          const found = lines.map((line) => pattern.exec(line)).find((match) => match !== null)
+          if (found === undefined || found === null) return
+          waiting.delete(look)
+          resolve(found)
+        }
+        waiting.add(look)
+        child.once('close', () =>
+          reject(new Error(`no line like ${pattern} in:\n${lines.join('\n')}`))
+        )
+        look()
+      }),
+    async stop(signal) {
+      child.kill(signal)
+      const [code, endedBy] = await once(child, 'exit')
+      return code ?? endedBy
+    }
+  }
+}
