@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
 import { access, mkdir, stat } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import {
   ColumnFamilyError,
   DatabaseLockedError,
@@ -78,12 +78,38 @@ export async function borrowDatabase(
   return { db, path, close: () => db.close() }
 }
 
+/**
+ * One level at a time: Node's own recursive mkdir never returns where the kernel says ENOENT for
+ * ever, as under /proc.
+ */
+async function makeFolder(path: string): Promise<void> {
+  const missing: string[] = []
+  for (let at = path; !(await isFolder(at)); at = dirname(at)) missing.unshift(at)
+  for (const folder of missing) {
+    await mkdir(folder, { mode: 0o700 }).catch(async (error: unknown) => {
+      // Somebody else may have made it just now.
+      if (!(await isFolder(folder))) throw error
+    })
+  }
+}
+
+/** @throws ENOTDIR if it, or a part of it, is a file */
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    if ((await stat(path)).isDirectory()) return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
+  throw Object.assign(new Error(`${path} is not a folder`), { code: 'ENOTDIR' })
+}
+
 async function prepareFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 })
+    await makeFolder(path)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw code === 'EEXIST' || code === 'ENOTDIR'
+    throw code === 'ENOTDIR'
       ? new PathUnusableError(path, 'it, or a part of it, is a file', 'Name a folder.', {
           cause: error
         })
