@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import { SessionBusyError } from './errors.js'
+import { InvalidOptionError, SessionBusyError } from './errors.js'
 import type { RequestSessions } from './request-sessions.js'
 import { Turnstile } from './session/turnstile.js'
 
@@ -13,6 +13,7 @@ export interface ExclusiveOptions {
 
 const DEFAULT_MAX_QUEUE = 16
 const DEFAULT_MAX_WAIT = 10_000
+const LONGEST_TIMER = 2 ** 31 - 1
 const RETRY_AFTER_SECONDS = 1
 
 /**
@@ -24,11 +25,29 @@ export function installExclusiveRoutes(fastify: FastifyInstance, sessions: Reque
   fastify.addHook('onRoute', (route) => {
     const config = route.config?.session
     const exclusive = typeof config === 'object' ? config.exclusive : undefined
-    if (!exclusive) return
-    const { maxQueue = DEFAULT_MAX_QUEUE, maxWait = DEFAULT_MAX_WAIT } =
-      exclusive === true ? {} : exclusive
-    queueUp(route, turnstile, sessions, { maxQueue, maxWait })
+    if (exclusive === undefined || exclusive === false) return
+    queueUp(route, turnstile, sessions, checkLimits(exclusive))
   })
+}
+
+/** @throws {InvalidOptionError} */
+function checkLimits(exclusive: true | ExclusiveOptions): Required<ExclusiveOptions> {
+  const limits = { maxQueue: DEFAULT_MAX_QUEUE, maxWait: DEFAULT_MAX_WAIT }
+  if (exclusive === true) return limits
+  const { maxQueue, maxWait, ...unknown } = Object.assign(limits, exclusive)
+  if (
+    typeof exclusive !== 'object' ||
+    Object.keys(unknown).length > 0 ||
+    !Number.isSafeInteger(maxQueue) ||
+    maxQueue < 0 ||
+    !(maxWait > 0 && maxWait <= LONGEST_TIMER)
+  ) {
+    throw new InvalidOptionError(
+      'config.session.exclusive',
+      `must be true or { maxQueue, maxWait }: a whole number, and ms up to ${LONGEST_TIMER}`
+    )
+  }
+  return { maxQueue, maxWait }
 }
 
 function queueUp(

@@ -110,10 +110,7 @@ export class SessionManager {
    * @returns false if there is no such session
    * @throws whatever `fn` throws
    */
-  async update(
-    handleOrId: string,
-    fn: (session: Session) => void | Promise<void>
-  ): Promise<boolean> {
+  async update(handleOrId: string, fn: (session: Session) => unknown): Promise<boolean> {
     const session = await this.get(handleOrId)
     if (session === null) return false
     await fn(session)
