@@ -24,7 +24,8 @@ export function startChild(
 ): Child {
   const child = spawn(process.execPath, ['--import', 'tsx', `${root}${script}`, ...args], {
     cwd: root,
-    env: { PATH: process.env.PATH, ...env },
+    // tsx and tap lay the same source out in different lines, and coverage would mix them up.
+    env: { PATH: process.env.PATH, _TAPJS_PROCESSINFO_COVERAGE_: '0', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   t.teardown(() => child.kill('SIGKILL'))
