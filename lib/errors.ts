@@ -1,72 +1,73 @@
-import createError from '@fastify/error'
+import createError, { type FastifyErrorConstructor } from '@fastify/error'
 
 /** Every error here takes what caused it as its last argument. */
 type Options = [options?: { cause: unknown }]
 
+// Said by name: the inferred type would reach @fastify/error in a way that some settings of
+// TypeScript cannot follow.
+type ErrorClass<Arguments extends unknown[]> = FastifyErrorConstructor<{ code: string }, Arguments>
+
 /** An option given at register cannot be used. Fails the registration. */
-export const InvalidOptionError = createError<[option: string, problem: string, ...Options]>(
-  'SLED_SESSION_INVALID_OPTION',
-  'fastify-sled-session: option "%s" %s',
-  500,
-  TypeError
-)
+export const InvalidOptionError: ErrorClass<[option: string, problem: string, ...Options]> =
+  createError('SLED_SESSION_INVALID_OPTION', 'fastify-sled-session: option "%s" %s', 500, TypeError)
 
 /** The storage folder cannot be created, is not a folder, or may not be written. */
-export const PathUnusableError = createError<
+export const PathUnusableError: ErrorClass<
   [path: string, problem: string, remedy: string, ...Options]
->('SLED_SESSION_PATH_UNUSABLE', 'Cannot use "%s" as the storage folder: %s. %s')
+> = createError('SLED_SESSION_PATH_UNUSABLE', 'Cannot use "%s" as the storage folder: %s. %s')
 
 /** Another process, or another registration in this one, has the database open. */
-export const DatabaseLockedError = createError<
+export const DatabaseLockedError: ErrorClass<
   [path: string, holder: string, remedy: string, ...Options]
->(
+> = createError(
   'SLED_SESSION_DATABASE_LOCKED',
   'The database "%s" is held by %s. RocksDB lets exactly one opener in: %s'
 )
 
 /** The database has column families that were not named when it was opened, or lacks ours. */
-export const ColumnFamilyError = createError<
+export const ColumnFamilyError: ErrorClass<
   [path: string, problem: string, remedy: string, ...Options]
->('SLED_SESSION_COLUMN_FAMILY', 'The database "%s" %s. %s')
+> = createError('SLED_SESSION_COLUMN_FAMILY', 'The database "%s" %s. %s')
 
 /** RocksDB refused to open the database for a reason of its own; `cause` has its words. */
-export const DatabaseOpenError = createError<[path: string, reason: string, ...Options]>(
-  'SLED_SESSION_DATABASE_OPEN',
-  'Cannot open the database "%s": %s. If files are damaged, stop and restore a backup of the whole folder.'
-)
+export const DatabaseOpenError: ErrorClass<[path: string, reason: string, ...Options]> =
+  createError(
+    'SLED_SESSION_DATABASE_OPEN',
+    'Cannot open the database "%s": %s. If files are damaged, stop and restore a backup of the whole folder.'
+  )
 
 /** The native module could not be loaded. */
-export const BindingUnavailableError = createError<[reason: string, remedy: string, ...Options]>(
-  'SLED_SESSION_BINDING_UNAVAILABLE',
-  'Cannot load rocksdb-native: %s. %s'
-)
+export const BindingUnavailableError: ErrorClass<[reason: string, remedy: string, ...Options]> =
+  createError('SLED_SESSION_BINDING_UNAVAILABLE', 'Cannot load rocksdb-native: %s. %s')
 
 /** The database was written by a newer version, in a format that this one does not know. */
-export const FormatUnsupportedError = createError<
+export const FormatUnsupportedError: ErrorClass<
   [path: string, found: number, known: number, ...Options]
->(
+> = createError(
   'SLED_SESSION_FORMAT_UNSUPPORTED',
   'The database "%s" has format %s, this version knows formats up to %s. It was left untouched: run the version that wrote it, or a newer one.'
 )
 
 /** A value handed to the session cannot be stored. Nothing was changed. */
-export const ValueNotStorableError = createError<[key: string, problem: string, ...Options]>(
-  'SLED_SESSION_VALUE_NOT_STORABLE',
-  'The value for session key %s cannot be stored: %s.',
-  500,
-  TypeError
-)
+export const ValueNotStorableError: ErrorClass<[key: string, problem: string, ...Options]> =
+  createError(
+    'SLED_SESSION_VALUE_NOT_STORABLE',
+    'The value for session key %s cannot be stored: %s.',
+    500,
+    TypeError
+  )
 
 /** The session would exceed its size limit. The stored session stays as it was. */
-export const SessionTooLargeError = createError<[key: string, limit: number, ...Options]>(
-  'SLED_SESSION_TOO_LARGE',
-  'Setting session key %s would take the session over its limit of %s bytes. Keep large data elsewhere and its key in the session, or raise "maxRecordSize".',
-  500,
-  RangeError
-)
+export const SessionTooLargeError: ErrorClass<[key: string, limit: number, ...Options]> =
+  createError(
+    'SLED_SESSION_TOO_LARGE',
+    'Setting session key %s would take the session over its limit of %s bytes. Keep large data elsewhere and its key in the session, or raise "maxRecordSize".',
+    500,
+    RangeError
+  )
 
 /** A principal, the name of a user, is not one that can be stored and found again. */
-export const InvalidPrincipalError = createError<[longest: number, ...Options]>(
+export const InvalidPrincipalError: ErrorClass<[longest: number, ...Options]> = createError(
   'SLED_SESSION_INVALID_PRINCIPAL',
   'A principal must be a text of 1 to %s bytes. Give numbers as text.',
   500,
@@ -74,39 +75,39 @@ export const InvalidPrincipalError = createError<[longest: number, ...Options]>(
 )
 
 /** The session was used in a hook that runs before the one that loads it. */
-export const SessionNotLoadedError = createError<[name: string, ...Options]>(
+export const SessionNotLoadedError: ErrorClass<[name: string, ...Options]> = createError(
   'SLED_SESSION_NOT_LOADED',
   'request.%s was used before it was loaded: register fastify-sled-session before you add the hook that uses it.'
 )
 
 /** Something was set in a route that has opted out of sessions. */
-export const RouteWithoutSessionError = createError<Options>(
+export const RouteWithoutSessionError: ErrorClass<Options> = createError(
   'SLED_SESSION_ROUTE_WITHOUT_SESSION',
   'This route has config.session set to false, so nothing can be kept for its visitor: remove that setting.'
 )
 
 /** A session that was found by its handle was asked for its id. */
-export const SessionIdUnknownError = createError<Options>(
+export const SessionIdUnknownError: ErrorClass<Options> = createError(
   'SLED_SESSION_ID_UNKNOWN',
   'The id of a session is known to its visitor alone: use session.handle.'
 )
 
 /** Too many requests of one session wait for an exclusive route, or one has waited too long. */
-export const SessionBusyError = createError<[reason: string, ...Options]>(
+export const SessionBusyError: ErrorClass<[reason: string, ...Options]> = createError(
   'SLED_SESSION_BUSY',
   'This session is busy: %s. Try again.',
   503
 )
 
 /** The store could not read or write. Answered with 503; `cause` has the store's own error. */
-export const StoreUnavailableError = createError<[operation: string, ...Options]>(
+export const StoreUnavailableError: ErrorClass<[operation: string, ...Options]> = createError(
   'SLED_SESSION_STORE_UNAVAILABLE',
   'The session store could not %s. Nothing was acknowledged; try again.',
   503
 )
 
 /** Stored bytes do not decode. The record is quarantined and its visitor gets a fresh session. */
-export const RecordCorruptError = createError<[problem: string, ...Options]>(
+export const RecordCorruptError: ErrorClass<[problem: string, ...Options]> = createError(
   'SLED_SESSION_RECORD_CORRUPT',
   'A stored session record is corrupt: %s.'
 )

@@ -93,7 +93,10 @@ export class Session {
     key: K,
     fn: (value: SessionData[K] | undefined) => SessionData[K] | Promise<SessionData[K]>
   ): Promise<SessionData[K]>
-  update<T>(key: string, fn: (value: T | undefined) => T | Promise<T>): Promise<T>
+  update<T, K extends string = string>(
+    key: K extends keyof SessionData ? never : K,
+    fn: (value: T | undefined) => T | Promise<T>
+  ): Promise<T>
   async update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
     const { handle } = this.#work.own()
     const leave = (await this.#work.policy.updates.enter(`${handle}${key}`)) as Leave
