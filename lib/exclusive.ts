@@ -24,6 +24,9 @@ export function installExclusiveRoutes(fastify: FastifyInstance, sessions: Reque
   const turnstile = new Turnstile()
   fastify.addHook('onRoute', (route) => {
     const config = route.config?.session
+    if (config === null) {
+      throw new InvalidOptionError('config.session', 'must be false or an object')
+    }
     const exclusive = typeof config === 'object' ? config.exclusive : undefined
     if (exclusive === undefined || exclusive === false) return
     queueUp(route, turnstile, sessions, checkLimits(exclusive))
@@ -37,6 +40,7 @@ function checkLimits(exclusive: true | ExclusiveOptions): Required<ExclusiveOpti
   const { maxQueue, maxWait, ...unknown } = Object.assign(limits, exclusive)
   if (
     typeof exclusive !== 'object' ||
+    exclusive === null ||
     Object.keys(unknown).length > 0 ||
     !Number.isSafeInteger(maxQueue) ||
     maxQueue < 0 ||

@@ -160,7 +160,13 @@ export class RequestSessions {
       return
     }
     if (saving === undefined) saved()
-    else saving.then(saved, (error: Error) => fail(error, payload, done))
+    else {
+      saving.then(saved, (error: Error) => {
+        // An error page promises nothing, and may be the application's own for this very error.
+        if (reply.statusCode >= 500) done()
+        else fail(error, payload, done)
+      })
+    }
   }
 
   #beginUnasked(request: FastifyRequest): UnitOfWork | null {

@@ -67,6 +67,7 @@ const ID_BYTES = 32
 const TAG_BYTES = 16
 const SEALED_BYTES = IV_BYTES + ID_BYTES + TAG_BYTES
 const SEALED_LENGTH = (SEALED_BYTES * 4) / 3
+const BASE64URL = /^[\w-]+$/
 
 /**
  * The id under AES-256-GCM with a random nonce; the cookie's name is authenticated too, so that a
@@ -84,10 +85,9 @@ export function encryptedForm(name: string, keys: readonly CookieKey[]): CookieF
       return Buffer.concat([iv, sealed, cipher.getAuthTag()]).toString('base64url')
     },
     decode(value) {
-      if (value.length !== SEALED_LENGTH) return null
+      // Decoding is lax: it skips foreign characters, and takes base64's other alphabet as well.
+      if (value.length !== SEALED_LENGTH || !BASE64URL.test(value)) return null
       const bytes = Buffer.from(value, 'base64url')
-      // Lax decoding skips foreign characters, and then bytes are missing.
-      if (bytes.length !== SEALED_BYTES) return null
       for (const [index, key] of derived.entries()) {
         const id = open(bytes, key, bound)
         if (id !== null) return { id, stale: index > 0 }

@@ -234,13 +234,16 @@ export class Session {
     principal: string | null,
     options: { metadata?: unknown; renew?: boolean } = {}
   ): Promise<void> {
-    checkPrincipal(principal)
+    if (principal !== null) checkPrincipal(principal)
     const metadata = 'metadata' in options ? encodeMetadata(options.metadata) : undefined
     const assign = (record: SessionRecord): void => {
       record.principal = principal
       if (metadata !== undefined) record.metadata = metadata
     }
     this.#work.leaveDestroyed()
+    // A stranger is nobody already: a logout begins no session.
+    const silent = principal === null && (metadata ?? null) === null
+    if (silent && this.#work.record === null) return
     if (options.renew !== false && this.#work.record !== null) return this.#work.renew(true, assign)
     assign(this.#work.own())
     this.#work.markDirty()
@@ -300,8 +303,7 @@ function encodeMetadata(value: unknown): string | null {
 }
 
 /** @throws {InvalidPrincipalError} */
-export function checkPrincipal(principal: string | null): void {
-  if (principal === null) return
+export function checkPrincipal(principal: string): void {
   const length = typeof principal === 'string' ? Buffer.byteLength(principal) : 0
   if (length === 0 || length > MAX_PRINCIPAL_BYTES || !principal.isWellFormed()) {
     throw new InvalidPrincipalError(MAX_PRINCIPAL_BYTES)

@@ -8,7 +8,7 @@ import { type CookieAction, WorkingRecord } from './working-record.js'
  * response must wait for, and what it tells the browser.
  */
 export class UnitOfWork extends WorkingRecord {
-  /** A destroy or renewal that nobody may have awaited; the response waits for it. */
+  /** A save, destroy or renewal that nobody may have awaited; the response waits for it. */
   #settling: Promise<void> | null = null
   /** The response is out: changes are stored as they come, and the record is no longer held. */
   #ended = false
@@ -17,7 +17,13 @@ export class UnitOfWork extends WorkingRecord {
   #committed = false
 
   /** Stores what has changed and resolves when that is durable. */
-  async save(): Promise<void> {
+  save(): Promise<void> {
+    const saving = this.#save()
+    if (!this.#ended) this.#holdResponse(saving)
+    return saving
+  }
+
+  async #save(): Promise<void> {
     const record = this.record
     if (record === null || !this.isModified) return
     if (record.destroyed) this.#lost(record)
@@ -172,12 +178,19 @@ export class UnitOfWork extends WorkingRecord {
     }
     const settling = work.then(release, (error: unknown) => {
       release()
+      // The session lives on, and without its cookie its visitor could not try again.
+      if (this.cookie === 'clear') this.cookie = 'none'
       throw storeFailure(operation, error)
     })
-    // Whoever forgets to await must not bring the process down; the response gets the error.
+    this.#holdResponse(settling)
+    return settling
+  }
+
+  /** Whoever forgets to await must not bring the process down; the response gets the error. */
+  #holdResponse(work: Promise<void>): void {
+    const settling = Promise.all([this.#settling, work]).then(() => {})
     settling.catch(() => {})
     this.#settling = settling
-    return settling
   }
 
   async #read(record: SessionRecord): Promise<SessionRecord | null> {
