@@ -1,0 +1,141 @@
+import { mkdtemp } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import Fastify, {
+  type FastifyInstance,
+  type FastifyPluginCallback,
+  type FastifyReply,
+  type FastifyRequest
+} from 'fastify'
+import type { SledSessionOptions } from '../lib/index.js'
+import { expressApp } from './peer-express.js'
+
+/** One text of a session that all peers keep beside the counter, so that records have a real size. */
+export const PROFILE = 'x'.repeat(400)
+const SECRET = 'a secret for benchmarks that is of no other use whatever'
+
+/** How one peer reads and writes. */
+interface Access {
+  get(request: FastifyRequest, key: string): unknown
+  set(request: FastifyRequest, reply: FastifyReply, key: string, value: unknown): void
+}
+
+/** Starts a peer's server; resolves to its port. */
+export type Peer = () => Promise<number>
+
+async function load<T>(name: string): Promise<T> {
+  return ((await import(name)) as { default: T }).default
+}
+
+type Plugin = FastifyPluginCallback<object>
+
+/** The routes that each peer on Fastify serves. */
+function addRoutes(app: FastifyInstance, { get, set }: Access): void {
+  app.get('/counter', async (request, reply) => {
+    const counter = (get(request, 'counter') as number | undefined) ?? 0
+    set(request, reply, 'counter', counter + 1)
+    return `Current count: ${counter}`
+  })
+  app.get('/read', async (request) => `Current count: ${get(request, 'counter') ?? 0}`)
+  app.get('/untouched', async () => 'Current count: 0')
+  app.get('/create', async (request, reply) => {
+    set(request, reply, 'profile', PROFILE)
+    return 'Current count: 0'
+  })
+}
+
+async function listen(app: FastifyInstance): Promise<number> {
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  return (app.server.address() as AddressInfo).port
+}
+
+function onFastify(access: Access, setUp: (app: FastifyInstance) => Promise<unknown>): Peer {
+  return async () => {
+    const app = Fastify()
+    await setUp(app)
+    addRoutes(app, access)
+    return listen(app)
+  }
+}
+
+const nothing: Access = { get: () => 0, set: () => {} }
+
+const cookieOnly: Access = {
+  get: (request) => Number(request.cookies.counter ?? 0),
+  set: (_request, reply, _key, value) => {
+    reply.setCookie('counter', String(value), { path: '/', httpOnly: true, sameSite: 'lax' })
+  }
+}
+
+interface GetSet {
+  get(key: string): unknown
+  set(key: string, value: unknown): void
+}
+
+const getSet: Access = {
+  get: (request, key) => (request.session as unknown as GetSet).get(key),
+  set: (request, _reply, key, value) => (request.session as unknown as GetSet).set(key, value)
+}
+
+const temporary = () => mkdtemp(join(tmpdir(), 'sled-bench-'))
+
+function sled(options: SledSessionOptions = {}): Peer {
+  return onFastify(getSet, async (app) => {
+    const { sledSession } = (await import('../dist/index.js' as string)) as {
+      sledSession: Plugin
+    }
+    const path = await temporary()
+    await app.register(sledSession, { path, secure: false, ...options } as SledSessionOptions)
+  })
+}
+
+function fastifySession(store?: () => Promise<unknown>): Peer {
+  return onFastify(getSet, async (app) => {
+    await app.register(await load<Plugin>('@fastify/cookie'))
+    const options = { secret: SECRET, cookie: { secure: false } }
+    const extra = store === undefined ? {} : { store: await store() }
+    await app.register(await load<Plugin>('@fastify/session'), { ...options, ...extra } as object)
+  })
+}
+
+const secureSession = onFastify(getSet, async (app) => {
+  const options = { key: Buffer.alloc(32, SECRET), cookie: { path: '/', httpOnly: true } }
+  await app.register(await load<Plugin>('@fastify/secure-session'), options as object)
+})
+
+/** A store on the Redis whose URL is in the environment. */
+async function redisStore(): Promise<unknown> {
+  const { createClient } = (await import('redis' as string)) as {
+    createClient(options: object): { connect(): Promise<unknown> }
+  }
+  const { RedisStore } = (await import('connect-redis' as string)) as {
+    RedisStore: new (options: object) => unknown
+  }
+  const client = createClient({ url: process.env.REDIS_URL })
+  await client.connect()
+  return new RedisStore({ client })
+}
+
+async function fileStore(session: unknown): Promise<unknown> {
+  const make =
+    await load<(session: unknown) => new (options: object) => unknown>('session-file-store')
+  const FileStore = make(session)
+  return new FileStore({ path: await temporary(), logFn: () => {} })
+}
+
+/** All that is compared, by name. */
+export const PEERS: Record<string, Peer> = {
+  'bare Fastify': onFastify(nothing, async () => {}),
+  'Fastify + one cookie': onFastify(cookieOnly, async (app) =>
+    app.register(await load<Plugin>('@fastify/cookie'))
+  ),
+  'fastify-sled-session': sled(),
+  'fastify-sled-session, signed': sled({ cookie: { signed: [SECRET] } }),
+  'fastify-sled-session, encrypted': sled({ cookie: { encrypted: [SECRET] } }),
+  '@fastify/session, memory': fastifySession(),
+  '@fastify/session, Redis': fastifySession(redisStore),
+  '@fastify/secure-session': secureSession,
+  'express-session, memory': () => expressApp(SECRET),
+  'express-session, files': () => expressApp(SECRET, fileStore)
+}
