@@ -8,6 +8,8 @@ export interface RocksDatabase {
   ready(): Promise<void>
   close(options?: { force?: boolean }): Promise<void>
   columnFamily(name: string | object): RocksDatabase
+  /** The same column family as it is at this moment; to be closed. */
+  snapshot(): RocksDatabase
   iterator(
     range: { gt?: Buffer; gte?: Buffer; lt?: Buffer; lte?: Buffer },
     options?: { limit?: number; capacity?: number; values?: boolean; reverse?: boolean }

@@ -12,6 +12,16 @@ const QUARANTINE = 0x04
 const HASH_BYTES = 32
 const TIME_BYTES = 8
 
+const UNKNOWN = ['unknown', 0] as const
+/** By first byte. */
+const KINDS = [
+  ['meta', 1],
+  ['record', 1 + HASH_BYTES],
+  ['expiry', 1 + TIME_BYTES + HASH_BYTES],
+  ['principal', 1 + 2 * HASH_BYTES],
+  ['quarantine', 1 + HASH_BYTES]
+] as const
+
 /** Where the store keeps its format version. */
 export const META_KEY = Buffer.from([0x00])
 
@@ -49,6 +59,20 @@ export function principalRange(principal: string): { gte: Buffer; lt: Buffer } {
 /** The handle in a principal key. */
 export function parsePrincipalKey(key: Buffer): string {
   return key.toString('base64url', 1 + HASH_BYTES)
+}
+
+/** What a key stands for. */
+export type KeyKind = 'meta' | 'record' | 'expiry' | 'principal' | 'quarantine' | 'unknown'
+
+/** Tells what a key stands for by its first byte and its length. */
+export function kindOf(key: Buffer): KeyKind {
+  const [kind, length] = KINDS[key[0] ?? KINDS.length] ?? UNKNOWN
+  return key.length === length ? kind : 'unknown'
+}
+
+/** The handle that a record, an index entry or a quarantined record belongs to. */
+export function handleIn(key: Buffer): string {
+  return key.toString('base64url', key.length - HASH_BYTES)
 }
 
 /** All records. */
