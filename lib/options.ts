@@ -174,7 +174,7 @@ function checkStorage(options: SledSessionOptions): Storage {
 function checkStore(store: SessionStore): SessionStore {
   const methods: (keyof SessionStore)[] = ['open', 'create', 'load', 'loadByHandle', 'read']
   methods.push('release', 'save', 'replace', 'destroy', 'handlesOf', 'count')
-  methods.push('deleteExpired', 'close')
+  methods.push('records', 'putRecords', 'deleteExpired', 'close')
   const lacks = methods.find((method) => typeof object('store', store)[method] !== 'function')
   if (lacks !== undefined) {
     throw new InvalidOptionError('store', `must be a SessionStore, but has no method ${lacks}()`)

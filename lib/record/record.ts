@@ -57,6 +57,13 @@ export class SessionRecord {
       if (keys === null || keys.includes(key)) this.apply(key, text)
     }
   }
+
+  /** A copy that shares nothing with this record. */
+  copy(): SessionRecord {
+    const copy = new SessionRecord(this.handle, this.createdAt, this.lastSeenAt, this.expiresAt)
+    copy.inherit(this, null)
+    return copy
+  }
 }
 
 /** The bytes that one entry takes of its session's limit. */

@@ -70,6 +70,24 @@ export interface SessionStore {
   /** How many sessions are stored. May look at each, but never at their data. */
   count(): Promise<number>
 
+  /**
+   * Every stored session that is not past its time, in the order of the bytes of its handle, as
+   * copies that nobody shares; with `after`, those behind that handle, so that a walk can go on
+   * where it stopped. Whatever was saved before the call is there. A store that has snapshots
+   * shows one moment, any other may miss or show what changes during the walk. A record that does
+   * not decode is left out and logged.
+   *
+   * Memory and the event loop are held by no more than a batch at a time.
+   */
+  records(after?: string): AsyncIterable<SessionRecord>
+
+  /**
+   * Stores sessions as they are, times, principal and metadata included, all of them or none, and
+   * resolves when that is durable. One that is stored already is replaced, and what requests under
+   * way have changed of it is not saved any more. Give it batches: it takes them as one write.
+   */
+  putRecords(records: readonly SessionRecord[]): Promise<void>
+
   /** Deletes the sessions that are past their time and resolves to how many they were. */
   deleteExpired(): Promise<number>
 

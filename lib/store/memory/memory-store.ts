@@ -1,3 +1,4 @@
+import { StoreUnavailableError } from '../../errors.js'
 import { handleOf } from '../../record/id.js'
 import { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
@@ -31,15 +32,16 @@ export class MemoryStore implements SessionStore {
 
   async read(handle: string): Promise<SessionRecord | null> {
     const saved = this.#saved.get(handle)
-    return saved === undefined ? null : copyOf(saved)
+    return saved === undefined ? null : saved.copy()
   }
 
   release(): void {}
 
   async save(record: SessionRecord, _changes: SessionChanges | null): Promise<void> {
+    if (record.failure !== null) throw record.failure
     if (record.destroyed) return
     this.#records.set(record.handle, record)
-    this.#saved.set(record.handle, copyOf(record))
+    this.#saved.set(record.handle, record.copy())
   }
 
   async replace(old: SessionRecord, fresh: SessionRecord): Promise<void> {
@@ -62,6 +64,29 @@ export class MemoryStore implements SessionStore {
     return this.#records.size
   }
 
+  async *records(after?: string): AsyncGenerator<SessionRecord> {
+    // A saved copy is never changed, so the array is a snapshot.
+    const saved = [...this.#saved.values()].map((record) => ({
+      record,
+      hash: hashOf(record.handle)
+    }))
+    saved.sort((a, b) => a.hash.compare(b.hash))
+    const start = after === undefined ? null : hashOf(after)
+    for (const { record, hash } of saved) {
+      if (start !== null && hash.compare(start) <= 0) continue
+      if (record.expiresAt > this.#now()) yield record.copy()
+    }
+  }
+
+  async putRecords(records: readonly SessionRecord[]): Promise<void> {
+    for (const record of records) {
+      const old = this.#records.get(record.handle)
+      if (old !== undefined) old.failure = new StoreUnavailableError(REPLACED)
+      this.#records.set(record.handle, record.copy())
+      this.#saved.set(record.handle, record.copy())
+    }
+  }
+
   async deleteExpired(): Promise<number> {
     let deleted = 0
     for (const record of this.#records.values()) {
@@ -78,9 +103,8 @@ export class MemoryStore implements SessionStore {
   }
 }
 
-function copyOf(record: SessionRecord): SessionRecord {
-  const { handle, createdAt, lastSeenAt, expiresAt } = record
-  const copy = new SessionRecord(handle, createdAt, lastSeenAt, expiresAt)
-  copy.inherit(record, null)
-  return copy
+const REPLACED = 'save a session that an import has replaced'
+
+function hashOf(handle: string): Buffer {
+  return Buffer.from(handle, 'base64url')
 }

@@ -51,6 +51,11 @@ export class GroupCommit {
     return this.#open(null).done
   }
 
+  /** Resolves when all that was added until now is durable, or has failed. */
+  async settled(): Promise<void> {
+    await (this.#gathering ?? this.#writing)?.done.catch(() => {})
+  }
+
   /** Resolves when nothing is waiting or under way any more. */
   async drain(): Promise<void> {
     for (;;) {

@@ -80,6 +80,11 @@ export function recordRange(): { gte: Buffer; lt: Buffer } {
   return { gte: Buffer.from([RECORD]), lt: Buffer.from([RECORD + 1]) }
 }
 
+/** The records behind the one with this handle. */
+export function recordsBehind(handle: string): { gt: Buffer; lt: Buffer } {
+  return { gt: recordKey(handle), lt: recordRange().lt }
+}
+
 /** `0x04`, hash: a record that did not decode, kept as it was found. */
 export function quarantineKey(handle: string): Buffer {
   const key = recordKey(handle)

@@ -1,4 +1,4 @@
-import { RecordCorruptError, StoreUnavailableError } from '../../errors.js'
+import { RecordCorruptError, StoreUnavailableError, storeFailure } from '../../errors.js'
 import { handleOf, shortHandle } from '../../record/id.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
@@ -20,6 +20,7 @@ import {
 import { LiveRecord } from './live-record.js'
 import { reapExpired } from './reaper.js'
 import { RecordReader } from './record-reader.js'
+import { scanRecords } from './scan.js'
 
 export interface RocksDBStoreOptions {
   /** Opens the column family; called once, when the store is opened. */
@@ -136,6 +137,26 @@ export class RocksDBStore implements SessionStore {
     return count
   }
 
+  async *records(after?: string): AsyncGenerator<LiveRecord> {
+    await this.#commit.settled()
+    const { now, log } = this.#context
+    try {
+      yield* scanRecords({ db: this.#connection.db, now, log, stopped: () => this.#closing }, after)
+    } catch (error) {
+      throw storeFailure('list sessions', error)
+    }
+  }
+
+  async putRecords(records: readonly SessionRecord[]): Promise<void> {
+    const held = await Promise.all(records.map(({ handle }) => this.#pin(handle)))
+    try {
+      // One turn, so one group: all or none.
+      await Promise.all(records.map((record) => this.#overwrite(record)))
+    } finally {
+      for (const record of held) if (record !== null) this.release(record)
+    }
+  }
+
   deleteExpired(): Promise<number> {
     // Two at once would only do the same work twice.
     this.#reaping ??= this.#reap().finally(() => {
@@ -202,6 +223,43 @@ export class RocksDBStore implements SessionStore {
     record.used = true
     record.holders++
     return record
+  }
+
+  /** As `find`, and held, so that it stays the one object of its session. */
+  async #pin(handle: string): Promise<LiveRecord | null> {
+    const record = await this.find(handle)
+    if (record !== null) record.holders++
+    return record
+  }
+
+  /** Puts a copy of a record in the place of what is stored under its handle. */
+  #overwrite(record: SessionRecord): Promise<void> {
+    const old = this.#cache.get(record.handle)
+    const fresh = new LiveRecord(
+      record.handle,
+      record.createdAt,
+      record.lastSeenAt,
+      record.expiresAt
+    )
+    fresh.inherit(record, null)
+    if (old !== undefined) {
+      old.failure ??= new StoreUnavailableError('save a session that an import has replaced')
+      this.#cache.delete(old)
+    }
+    // First to go when memory runs short: nobody has asked for it yet.
+    fresh.used = false
+    fresh.queued = true
+    this.#cache.add(fresh)
+    return this.#commit.add({
+      writeTo: (batch) => {
+        // Only now is it certain where the indexes have it: earlier writes are through.
+        fresh.indexedAt = old?.indexedAt ?? null
+        fresh.indexedPrincipal = old?.indexedPrincipal ?? null
+        fresh.refile = true
+        this.#write(fresh, batch)
+      },
+      settled: (error) => this.#settled(fresh, error)
+    })
   }
 
   /** Makes a new record the live one of its session. */
