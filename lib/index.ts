@@ -18,6 +18,7 @@ export {
   StoreUnavailableError,
   ValueNotStorableError
 } from './errors.js'
+export type { RejectionReason, SessionEvent, SessionEvents } from './events.js'
 export type { ExclusiveOptions } from './exclusive.js'
 export type { SessionInfo, SessionManager } from './manager.js'
 export type { SledSessionOptions } from './options.js'

@@ -1,6 +1,7 @@
 import type { CookieAttributes } from './cookie/attributes.js'
 import { findCookie } from './cookie/header.js'
 import { storeFailure } from './errors.js'
+import { announce, announceFailure, events } from './events.js'
 import type { SessionRecord } from './record/record.js'
 import { decodeValue } from './record/value.js'
 import type { SessionPolicy } from './session/policy.js'
@@ -140,8 +141,9 @@ export class SessionManager {
    * @returns how many were deleted
    */
   async deleteExpired(): Promise<number> {
-    const { store, log } = this.#policy
+    const { store, log, sessionName } = this.#policy
     const deleted = await this.#guard('delete expired sessions', () => store.deleteExpired())
+    events.reaped.publish({ sessionName, deleted })
     if (deleted > 0) log.debug({ deleted }, 'expired sessions were deleted')
     return deleted
   }
@@ -178,8 +180,9 @@ export class SessionManager {
     return record.handle
   }
 
-  #destroy(record: SessionRecord): Promise<void> {
-    return this.#guard('destroy a session', () => this.#policy.store.destroy(record))
+  async #destroy(record: SessionRecord): Promise<void> {
+    await this.#guard('destroy a session', () => this.#policy.store.destroy(record))
+    announce(events.revoked, this.#policy.sessionName, record.handle)
   }
 
   #detach(record: SessionRecord, id: string | null, active: boolean): Session {
@@ -193,7 +196,8 @@ export class SessionManager {
     try {
       return await work()
     } catch (error) {
-      throw storeFailure(operation, error)
+      const failure = storeFailure(operation, error)
+      throw announceFailure(this.#policy.sessionName, operation, failure)
     }
   }
 }

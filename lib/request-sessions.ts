@@ -8,8 +8,10 @@ import { setCookieHeader } from './cookie/attributes.js'
 import type { DecodedCookie } from './cookie/form.js'
 import { findCookie } from './cookie/header.js'
 import { SessionNotLoadedError, storeFailure } from './errors.js'
+import { announce, announceFailure, events } from './events.js'
 import type { CheckedOptions } from './options.js'
 import type { SessionRecord } from './record/record.js'
+import { explainMiss, explainUnread, isWatched } from './rejection.js'
 import type { SessionPolicy } from './session/policy.js'
 import { Session } from './session/session.js'
 import { UnitOfWork } from './session/unit-of-work.js'
@@ -112,11 +114,20 @@ export class RequestSessions {
     this.#endWith(request, reply)
     const { id, stale } = decoded
     const loaded = (record: SessionRecord | null): void => {
-      // A cookie under an old key is replaced by one under the current key.
-      if (record !== null) this.#attach(request, record, id, stale ? 'set' : 'none')
+      if (record !== null) {
+        announce(events.loaded, this.#options.sessionName, record.handle)
+        // A cookie under an old key is replaced by one under the current key.
+        this.#attach(request, record, id, stale ? 'set' : 'none')
+      } else if (isWatched(request)) {
+        explainMiss(request, this.#policy, id).then(() => done())
+        return
+      }
       done()
     }
-    const failed = (error: unknown): void => done(storeFailure('load a session', error) as Error)
+    const failed = (cause: unknown): void => {
+      const error = storeFailure(LOAD, cause)
+      done(announceFailure(this.#options.sessionName, LOAD, error))
+    }
     let loading: SessionRecord | null | Promise<SessionRecord | null>
     try {
       loading = this.#policy.store.load(id)
@@ -133,7 +144,11 @@ export class RequestSessions {
     if (header === undefined) return null
     const { name, form } = this.#options.cookie
     const value = findCookie(header, name)
-    return value === null ? null : form.decode(value)
+    const decoded = value === null ? null : form.decode(value)
+    if (decoded === null && isWatched(request)) {
+      explainUnread(request, this.#policy, this.#options.cookie, value)
+    }
+    return decoded
   }
 
   /** The response waits here until everything that it may have promised is durable. */
@@ -213,6 +228,8 @@ function maxAge({ expiry, record, policy }: UnitOfWork): number | null {
   if (expiry.kind === 'session-end' || record === null) return null
   return Math.max(0, record.expiresAt - policy.now())
 }
+
+const LOAD = 'load a session'
 
 /** In the place of a unit of work: the response left without one, so none that begins is sent. */
 const RESPONSE_LEFT = Symbol('response left')

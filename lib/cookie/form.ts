@@ -25,12 +25,15 @@ export interface CookieForm {
   encode(id: string): string
   /** What is in a cookie's value, or `null` if this form with these keys has not written it. */
   decode(value: string): DecodedCookie | null
+  /** Whether a value that does not decode looks like one that this form writes with other keys. */
+  resembles(value: string): boolean
 }
 
 /** The id as it is: 256 random bits need no signature to be unguessable. */
 export const plainForm: CookieForm = {
   encode: (id) => id,
-  decode: (value) => (isSessionId(value) ? { id: value, stale: false } : null)
+  decode: (value) => (isSessionId(value) ? { id: value, stale: false } : null),
+  resembles: isSessionId
 }
 
 const ID_LENGTH = 43
@@ -48,9 +51,8 @@ export function signedForm(name: string, keys: readonly CookieKey[]): CookieForm
   return {
     encode: (id) => `${id}.${sign(id, derived[0] as Buffer)}`,
     decode(value) {
-      if (value.length !== SIGNED_LENGTH || value.charCodeAt(ID_LENGTH) !== DOT) return null
+      if (!isSigned(value)) return null
       const id = value.slice(0, ID_LENGTH)
-      if (!isSessionId(id)) return null
       // As text: in base64url, two bits of the last character would not count.
       const given = Buffer.from(value.slice(ID_LENGTH + 1))
       const index = derived.findIndex((key) => {
@@ -58,8 +60,17 @@ export function signedForm(name: string, keys: readonly CookieKey[]): CookieForm
         return given.length === expected.length && timingSafeEqual(given, expected)
       })
       return index === -1 ? null : { id, stale: index > 0 }
-    }
+    },
+    resembles: isSigned
   }
+}
+
+function isSigned(value: string): boolean {
+  return (
+    value.length === SIGNED_LENGTH &&
+    value.charCodeAt(ID_LENGTH) === DOT &&
+    isSessionId(value.slice(0, ID_LENGTH))
+  )
 }
 
 const IV_BYTES = 12
@@ -85,16 +96,21 @@ export function encryptedForm(name: string, keys: readonly CookieKey[]): CookieF
       return Buffer.concat([iv, sealed, cipher.getAuthTag()]).toString('base64url')
     },
     decode(value) {
-      // Decoding is lax: it skips foreign characters, and takes base64's other alphabet as well.
-      if (value.length !== SEALED_LENGTH || !BASE64URL.test(value)) return null
+      if (!isSealed(value)) return null
       const bytes = Buffer.from(value, 'base64url')
       for (const [index, key] of derived.entries()) {
         const id = open(bytes, key, bound)
         if (id !== null) return { id, stale: index > 0 }
       }
       return null
-    }
+    },
+    resembles: isSealed
   }
+}
+
+/** Decoding is lax: it skips foreign characters, and takes base64's other alphabet as well. */
+function isSealed(value: string): boolean {
+  return value.length === SEALED_LENGTH && BASE64URL.test(value)
 }
 
 function open(bytes: Buffer, key: Buffer, bound: Buffer): string | null {

@@ -21,6 +21,12 @@ export function findCookie(header: string, name: string): string | null {
   }
 }
 
+/** Whether a Cookie header has a name more than once, so that {@link findCookie} gave `null`. */
+export function hasSeveral(header: string, name: string): boolean {
+  const named = header.split(';').filter((cookie) => cookie.trim().startsWith(`${name}=`))
+  return named.length > 1
+}
+
 const EQUALS = 0x3d
 const SEMICOLON = 0x3b
 const SPACE = 0x20

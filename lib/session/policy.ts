@@ -4,6 +4,7 @@ import type { Turnstile } from './turnstile.js'
 
 /** What all sessions of one registration have in common. */
 export interface SessionPolicy extends DeadlineLimits {
+  readonly sessionName: string
   readonly store: SessionStore
   readonly log: StoreLogger
   readonly now: () => number

@@ -1,4 +1,5 @@
 import { storeFailure } from '../errors.js'
+import { announce, announceFailure, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/id.js'
 import type { SessionRecord } from '../record/record.js'
 import { type CookieAction, WorkingRecord } from './working-record.js'
@@ -84,7 +85,10 @@ export class UnitOfWork extends WorkingRecord {
     this.reset(null, null)
     this.cookie = stored ? 'clear' : 'none'
     if (record === null || !stored) return Promise.resolve()
-    return this.#settle(record, 'destroy a session', this.policy.store.destroy(record))
+    const destroying = this.policy.store.destroy(record)
+    return this.#settle(record, 'destroy a session', destroying, () =>
+      announce(events.destroyed, this.policy.sessionName, record.handle)
+    )
   }
 
   /** Moves the session to a new id; `assign` may change the new record before it is stored. */
@@ -107,7 +111,10 @@ export class UnitOfWork extends WorkingRecord {
       return Promise.resolve()
     }
     this.stored = true
-    return this.#settle(old, 'renew a session id', this.policy.store.replace(old, fresh))
+    const replacing = this.policy.store.replace(old, fresh)
+    return this.#settle(old, 'renew a session id', replacing, () =>
+      announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
+    )
   }
 
   /** Drops this request's unsaved changes and reads what is stored. */
@@ -163,24 +170,34 @@ export class UnitOfWork extends WorkingRecord {
     try {
       if (record.failure !== null) throw record.failure
       await this.policy.store.save(record, changes)
+      announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
     } catch (error) {
       if (first) this.stored = false
       record.failure ??= storeFailure('save a session', error)
-      throw record.failure
+      throw announceFailure(this.policy.sessionName, 'save a session', record.failure)
     }
   }
 
-  #settle(old: SessionRecord, operation: string, work: Promise<void>): Promise<void> {
+  #settle(
+    old: SessionRecord,
+    operation: string,
+    work: Promise<void>,
+    succeeded: () => void
+  ): Promise<void> {
     // The replaced record was held until now; after the response, the new one is not to be.
     const surplus = this.#ended ? this.record : old
     const release = (): void => {
       if (surplus !== null) this.policy.store.release(surplus)
     }
-    const settling = work.then(release, (error: unknown) => {
+    const settled = (): void => {
+      release()
+      succeeded()
+    }
+    const settling = work.then(settled, (error: unknown) => {
       release()
       // The session lives on, and without its cookie its visitor could not try again.
       if (this.cookie === 'clear') this.cookie = 'none'
-      throw storeFailure(operation, error)
+      throw announceFailure(this.policy.sessionName, operation, storeFailure(operation, error))
     })
     this.#holdResponse(settling)
     return settling
@@ -197,7 +214,8 @@ export class UnitOfWork extends WorkingRecord {
     try {
       return await this.policy.store.read(record.handle)
     } catch (error) {
-      throw storeFailure('read a session', error)
+      const failure = storeFailure('read a session', error)
+      throw announceFailure(this.policy.sessionName, 'read a session', failure)
     }
   }
 
@@ -244,4 +262,10 @@ export class UnitOfWork extends WorkingRecord {
       'session changes were dropped: it was destroyed, renewed or expired in the meantime'
     )
   }
+}
+
+function announceRenewal(sessionName: string, previous: string, handle: string): void {
+  if (!events.regenerated.hasSubscribers) return
+  const session = shortHandle(handle)
+  events.regenerated.publish({ sessionName, session, previous: shortHandle(previous) })
 }

@@ -1,4 +1,5 @@
 import { RecordCorruptError, StoreUnavailableError, storeFailure } from '../../errors.js'
+import { events } from '../../events.js'
 import { handleOf, shortHandle } from '../../record/id.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
@@ -305,6 +306,7 @@ export class RocksDBStore implements SessionStore {
       },
       settled: () => {}
     })
+    events.quarantined.publish({ session: shortHandle(handle) })
   }
 
   #enqueue(record: LiveRecord): Promise<void> {
