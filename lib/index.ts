@@ -40,3 +40,4 @@ export type {
   StoreContext,
   StoreLogger
 } from './store/session-store.js'
+export type { CacheStats, ReaperStats, StoreStats, WriteStats } from './store/stats.js'

@@ -7,6 +7,7 @@ import { decodeValue } from './record/value.js'
 import type { SessionPolicy } from './session/policy.js'
 import { checkPrincipal, Session } from './session/session.js'
 import { UnitOfWork } from './session/unit-of-work.js'
+import { NO_STATS, type StoreStats } from './store/stats.js'
 
 /** What a list of sessions shows of one. */
 export interface SessionInfo {
@@ -146,6 +147,15 @@ export class SessionManager {
     events.reaped.publish({ sessionName, deleted })
     if (deleted > 0) log.debug({ deleted }, 'expired sessions were deleted')
     return deleted
+  }
+
+  /**
+   * What the store tells about itself: sessions, bytes, cache, writes, reaper. It costs some file
+   * look-ups and a read of 256 keys, however many sessions there are.
+   */
+  async stats(): Promise<StoreStats> {
+    const { store } = this.#policy
+    return this.#guard('read its statistics', async () => store.stats?.() ?? NO_STATS)
   }
 
   async #recordsOf(principal: string): Promise<SessionRecord[]> {

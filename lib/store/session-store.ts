@@ -1,4 +1,5 @@
 import type { SessionRecord } from '../record/record.js'
+import type { StoreStats } from './stats.js'
 
 /** The part of Fastify's logger that stores use. */
 export interface StoreLogger {
@@ -87,6 +88,12 @@ export interface SessionStore {
    * way have changed of it is not saved any more. Give it batches: it takes them as one write.
    */
   putRecords(records: readonly SessionRecord[]): Promise<void>
+
+  /**
+   * What the store tells about itself, at a bounded cost. A store that has nothing to tell may
+   * leave this out.
+   */
+  stats?(): Promise<StoreStats>
 
   /** Deletes the sessions that are past their time and resolves to how many they were. */
   deleteExpired(): Promise<number>

@@ -2,6 +2,7 @@ import { StoreUnavailableError } from '../../errors.js'
 import { handleOf } from '../../record/id.js'
 import { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
+import { NO_STATS, type StoreStats } from '../stats.js'
 
 /**
  * Sessions in this process's memory, for tests and trials: they end with the process, nothing
@@ -85,6 +86,10 @@ export class MemoryStore implements SessionStore {
       this.#records.set(record.handle, record.copy())
       this.#saved.set(record.handle, record.copy())
     }
+  }
+
+  async stats(): Promise<StoreStats> {
+    return { ...NO_STATS, store: 'memory', sessions: this.#records.size }
   }
 
   async deleteExpired(): Promise<number> {

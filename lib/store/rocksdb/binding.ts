@@ -14,6 +14,8 @@ export interface RocksDatabase {
     range: { gt?: Buffer; gte?: Buffer; lt?: Buffer; lte?: Buffer },
     options?: { limit?: number; capacity?: number; values?: boolean; reverse?: boolean }
   ): AsyncIterable<{ key: Buffer; value: Buffer }>
+  /** A property by its RocksDB name, as text; `undefined` if there is none of that name. */
+  getProperty(name: string): Promise<string | undefined>
   get(key: Buffer): Promise<Buffer | null>
   read(options?: { capacity?: number; autoDestroy?: boolean }): RocksReadBatch
   write(options?: { capacity?: number; autoDestroy?: boolean }): RocksWriteBatch

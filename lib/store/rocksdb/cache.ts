@@ -1,3 +1,4 @@
+import type { CacheStats } from '../stats.js'
 import type { LiveRecord } from './live-record.js'
 
 const TURNS_PER_EVICTION = 256
@@ -27,6 +28,11 @@ export class RecordCache {
 
   get size(): number {
     return this.#byHandle.size
+  }
+
+  stats(): CacheStats {
+    const { size: records, bytes, hits, misses } = this
+    return { records, bytes, limit: this.#limit, hits, misses }
   }
 
   /** By id, which saves the hash: only an id that was found before is known here. */

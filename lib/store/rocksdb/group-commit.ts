@@ -1,3 +1,4 @@
+import type { WriteStats } from '../stats.js'
 import type { RocksDatabase, RocksWriteBatch } from './binding.js'
 
 /** Something that is to be written, as it is when the write goes out. */
@@ -36,9 +37,14 @@ export class GroupCommit {
   #scheduled = false
   groups = 0
   writes = 0
+  largest = 0
 
   constructor(db: RocksDatabase) {
     this.#db = db
+  }
+
+  stats(): WriteStats {
+    return { sessions: this.writes, groups: this.groups, largestGroup: this.largest }
   }
 
   /** Adds a write and returns the promise of its whole group. */
@@ -95,6 +101,7 @@ export class GroupCommit {
     for (const write of group.writes) write.writeTo(batch)
     this.groups++
     this.writes += group.writes.length
+    this.largest = Math.max(this.largest, group.writes.length)
     await batch.flush()
   }
 

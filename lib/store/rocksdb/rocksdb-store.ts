@@ -3,10 +3,12 @@ import { events } from '../../events.js'
 import { handleOf, shortHandle } from '../../record/id.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
+import type { StoreStats } from '../stats.js'
 import type { RocksWriteBatch } from './binding.js'
 import { RecordCache } from './cache.js'
 import { decodeRecord, encodeRecord } from './codec.js'
 import type { OpenColumnFamily } from './database.js'
+import { estimateRecords, folderSize, readProperties } from './engine-stats.js'
 import { ensureFormat } from './format.js'
 import { GroupCommit, type Write } from './group-commit.js'
 import {
@@ -45,6 +47,8 @@ export class RocksDBStore implements SessionStore {
   readonly #finding = new Map<string, Promise<LiveRecord | null>>()
   #reaping: Promise<number> | null = null
   #closing = false
+  #reaped = 0
+  #refiled = 0
   quarantined = 0
 
   constructor(options: RocksDBStoreOptions) {
@@ -158,6 +162,29 @@ export class RocksDBStore implements SessionStore {
     }
   }
 
+  async stats(): Promise<StoreStats> {
+    const { db, path } = this.#connection
+    try {
+      const [sessions, diskBytes, engine] = await Promise.all([
+        estimateRecords(db),
+        folderSize(path),
+        readProperties(db)
+      ])
+      return {
+        store: 'rocksdb',
+        sessions,
+        diskBytes,
+        cache: this.#cache.stats(),
+        writes: this.#commit.stats(),
+        reaper: { deleted: this.#reaped, refiled: this.#refiled },
+        quarantined: this.quarantined,
+        engine
+      }
+    } catch (error) {
+      throw storeFailure('read its statistics', error)
+    }
+  }
+
   deleteExpired(): Promise<number> {
     // Two at once would only do the same work twice.
     this.#reaping ??= this.#reap().finally(() => {
@@ -188,6 +215,7 @@ export class RocksDBStore implements SessionStore {
 
   /** Files a record that lives on under its real deadline; for the reaper. */
   refile(record: LiveRecord): Promise<void> {
+    this.#refiled++
     record.refile = true
     return this.#enqueue(record)
   }
@@ -207,7 +235,10 @@ export class RocksDBStore implements SessionStore {
       now: this.#context.now,
       stopped: () => this.#closing,
       find: (handle) => this.find(handle),
-      expire: (record) => this.destroy(record),
+      expire: (record) => {
+        this.#reaped++
+        return this.destroy(record)
+      },
       refile: (record) => this.refile(record),
       removeEntry: (key) =>
         this.#commit.add({ writeTo: (batch) => batch.tryDelete(key), settled: () => {} })
