@@ -7,6 +7,7 @@ import {
 } from './cookie/attributes.js'
 import { InvalidOptionError } from './errors.js'
 import { type Duration, type Expiry, onSessionEnd, toMilliseconds } from './record/expiry.js'
+import type { Durability } from './store/rocksdb/rocksdb-store.js'
 import type { SessionStore } from './store/session-store.js'
 
 /** Options of the plugin. Exactly one of `path`, `db` and `store` says where sessions are kept. */
@@ -22,6 +23,11 @@ export interface SledSessionOptions {
   store?: SessionStore
   /** The column family that holds the sessions. Default `session`. */
   columnFamily?: string
+  /**
+   * What an acknowledged write survives. `process`, the default: the end of the process, kill -9
+   * included. `power`: also a power loss, at the price of one fdatasync for each group of writes.
+   */
+  durability?: Durability
   /** The property of the request; the manager on the instance has an `s` behind it. Default `session`. */
   sessionName?: string
   /** Whether the cookie has Secure. Default true; `auto` follows the request's protocol. */
@@ -54,10 +60,15 @@ export interface SledSessionOptions {
   now?: () => number
 }
 
+interface DatabaseOptions {
+  readonly columnFamily: string
+  readonly durability: Durability
+}
+
 /** Where sessions are kept, as checked. */
 export type Storage =
-  | { readonly kind: 'path'; readonly path: string; readonly columnFamily: string }
-  | { readonly kind: 'db'; readonly db: object; readonly columnFamily: string }
+  | ({ readonly kind: 'path'; readonly path: string } & DatabaseOptions)
+  | ({ readonly kind: 'db'; readonly db: object } & DatabaseOptions)
   | { readonly kind: 'store'; readonly store: SessionStore }
 
 /** The options with everything checked and every default filled in. */
@@ -84,6 +95,7 @@ const KNOWN = new Set<string>([
   'db',
   'store',
   'columnFamily',
+  'durability',
   'sessionName',
   'secure',
   'cookie',
@@ -158,17 +170,22 @@ function checkStorage(options: SledSessionOptions): Storage {
   if (typeof columnFamily !== 'string' || columnFamily === '' || columnFamily.includes('\0')) {
     throw new InvalidOptionError('columnFamily', 'must be a name')
   }
+  const durability = options.durability ?? 'process'
+  if (durability !== 'process' && durability !== 'power') {
+    throw new InvalidOptionError('durability', 'must be "process" or "power"')
+  }
   if (store !== undefined) {
-    if (options.columnFamily !== undefined) {
-      throw new InvalidOptionError('columnFamily', 'goes with "path" or "db", not with "store"')
+    for (const option of ['columnFamily', 'durability'] as const) {
+      if (options[option] === undefined) continue
+      throw new InvalidOptionError(option, 'goes with "path" or "db", not with "store"')
     }
     return { kind: 'store', store: checkStore(store) }
   }
-  if (db !== undefined) return { kind: 'db', db: checkDatabase(db), columnFamily }
+  if (db !== undefined) return { kind: 'db', db: checkDatabase(db), columnFamily, durability }
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw new InvalidOptionError('path', 'must be the name of a folder')
   }
-  return { kind: 'path', path, columnFamily }
+  return { kind: 'path', path, columnFamily, durability }
 }
 
 function checkStore(store: SessionStore): SessionStore {

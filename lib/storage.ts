@@ -10,10 +10,10 @@ export function openStore(storage: Storage, memory: number): SessionStore {
   // RocksDB's block cache takes the other half: the binding leaves it at RocksDB's own 32 MiB.
   const cacheBytes = memory / 4
   const memtableBytes = memory / 4
-  const { columnFamily } = storage
+  const { columnFamily, durability } = storage
   const connect =
     storage.kind === 'db'
       ? () => borrowDatabase(storage.db as RocksDatabase, columnFamily)
       : () => openDatabase(storage.path, columnFamily, memtableBytes)
-  return new RocksDBStore({ connect, cacheBytes })
+  return new RocksDBStore({ connect, durability, cacheBytes })
 }

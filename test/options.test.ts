@@ -24,6 +24,8 @@ const wrong: [option: string, given: Record<string, unknown>][] = [
   ['columnFamily', { path: 'a', columnFamily: '' }],
   ['columnFamily', { path: 'a', columnFamily: 5 }],
   ['columnFamily', { store, columnFamily: 'session' }],
+  ['durability', { path: 'a', durability: 'disk' as 'power' }],
+  ['durability', { store, durability: 'power' }],
   ['sessionName', { store, sessionName: 'a b' }],
   ['sessionName', { store, sessionName: 'body' }],
   ['sessionName', { store, sessionName: 7 }],
@@ -75,7 +77,7 @@ test('each wrong option fails the registration, by an error that names it', asyn
 
 test('the defaults are what the README says', async (t) => {
   const { cookie, storage, ...rest } = checkOptions({ path: 'a' })
-  t.same(storage, { kind: 'path', path: 'a', columnFamily: 'session' })
+  t.same(storage, { kind: 'path', path: 'a', columnFamily: 'session', durability: 'process' })
   t.match(cookie, { name: 'id', secure: true, suffix: '; Path=/; HttpOnly; SameSite=Lax' })
   t.same(rest, {
     sessionName: 'session',

@@ -15,14 +15,20 @@ export interface Child {
   stop(signal: NodeJS.Signals): Promise<number | NodeJS.Signals>
 }
 
-/** Starts a script by its path in the project; killed after the test at the latest. */
+/**
+ * Starts a script by its path in the project; killed after the test at the latest.
+ *
+ * @param under a command that is to run it, as a tracer
+ */
 export function startChild(
   t: Test,
   script: string,
   env: NodeJS.ProcessEnv,
-  args: string[] = []
+  args: string[] = [],
+  under: string[] = []
 ): Child {
-  const child = spawn(process.execPath, ['--import', 'tsx', `${root}${script}`, ...args], {
+  const [command = '', ...rest] = [...under, process.execPath, '--import', 'tsx']
+  const child = spawn(command, [...rest, `${root}${script}`, ...args], {
     cwd: root,
     // tsx and tap lay the same source out in different lines, and coverage would mix them up.
     env: { PATH: process.env.PATH, _TAPJS_PROCESSINFO_COVERAGE_: '0', ...env },

@@ -17,6 +17,10 @@ export interface RocksDatabase {
   /** A property by its RocksDB name, as text; `undefined` if there is none of that name. */
   getProperty(name: string): Promise<string | undefined>
   get(key: Buffer): Promise<Buffer | null>
+  /** Writes the memtable of this column family to a file, synced. */
+  flush(): Promise<void>
+  /** The write-ahead log that the next write goes to; files have ascending numbers. */
+  currentWalFile(): Promise<{ number: number }>
   read(options?: { capacity?: number; autoDestroy?: boolean }): RocksReadBatch
   write(options?: { capacity?: number; autoDestroy?: boolean }): RocksWriteBatch
 }

@@ -1,13 +1,7 @@
-import { constants } from 'node:fs'
-import { access, mkdir, stat } from 'node:fs/promises'
-import { dirname, resolve } from 'node:path'
-import {
-  ColumnFamilyError,
-  DatabaseLockedError,
-  DatabaseOpenError,
-  PathUnusableError
-} from '../../errors.js'
+import { resolve } from 'node:path'
+import { ColumnFamilyError, DatabaseLockedError, DatabaseOpenError } from '../../errors.js'
 import { loadBinding, type RocksDatabase } from './binding.js'
+import { prepareFolder } from './folder.js'
 
 /** An open column family and how to let go of it. */
 export interface OpenColumnFamily {
@@ -60,7 +54,7 @@ export async function borrowDatabase(
   database: RocksDatabase,
   columnFamily: string
 ): Promise<OpenColumnFamily> {
-  const path = String(database.path)
+  const path = resolve(String(database.path))
   let db: RocksDatabase
   try {
     db = database.columnFamily(columnFamily)
@@ -76,61 +70,6 @@ export async function borrowDatabase(
     throw explainOpenFailure(path, columnFamily, error as Error)
   }
   return { db, path, close: () => db.close() }
-}
-
-/**
- * One level at a time: Node's own recursive mkdir never returns where the kernel says ENOENT for
- * ever, as under /proc.
- */
-async function makeFolder(path: string): Promise<void> {
-  const missing: string[] = []
-  for (let at = path; !(await isFolder(at)); at = dirname(at)) missing.unshift(at)
-  for (const folder of missing) {
-    await mkdir(folder, { mode: 0o700 }).catch(async (error: unknown) => {
-      // Somebody else may have made it just now.
-      if (!(await isFolder(folder))) throw error
-    })
-  }
-}
-
-/** @throws ENOTDIR if it, or a part of it, is a file */
-async function isFolder(path: string): Promise<boolean> {
-  try {
-    if ((await stat(path)).isDirectory()) return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
-  }
-  throw Object.assign(new Error(`${path} is not a folder`), { code: 'ENOTDIR' })
-}
-
-async function prepareFolder(path: string): Promise<void> {
-  try {
-    await makeFolder(path)
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw code === 'ENOTDIR'
-      ? new PathUnusableError(path, 'it, or a part of it, is a file', 'Name a folder.', {
-          cause: error
-        })
-      : new PathUnusableError(
-          path,
-          `it cannot be created (${code})`,
-          'Create it, and give this process the right to write there.',
-          { cause: error }
-        )
-  }
-  try {
-    await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
-  } catch (error) {
-    const { mode, uid } = await stat(path)
-    throw new PathUnusableError(
-      path,
-      `it is not writable (owner ${uid}, mode ${(mode & 0o777).toString(8)})`,
-      'Give this process the right to read and write there.',
-      { cause: error }
-    )
-  }
 }
 
 function explainOpenFailure(path: string, columnFamily: string, error: Error): Error {

@@ -31,7 +31,8 @@ class Group {
  * grows, which is what makes a busy server cheaper per write.
  */
 export class GroupCommit {
-  readonly #db: RocksDatabase
+  readonly #connection: { readonly db: RocksDatabase }
+  readonly #sync: (() => Promise<void>) | null
   #gathering: Group | null = null
   #writing: Group | null = null
   #scheduled = false
@@ -39,8 +40,13 @@ export class GroupCommit {
   writes = 0
   largest = 0
 
-  constructor(db: RocksDatabase) {
-    this.#db = db
+  /** @param sync called after each batch: a group is durable, and acknowledged, when it resolves */
+  constructor(
+    connection: { readonly db: RocksDatabase },
+    sync: (() => Promise<void>) | null = null
+  ) {
+    this.#connection = connection
+    this.#sync = sync
   }
 
   stats(): WriteStats {
@@ -97,12 +103,16 @@ export class GroupCommit {
   }
 
   async #write(group: Group): Promise<void> {
-    const batch = this.#db.write({ capacity: 2 * group.writes.length, autoDestroy: true })
+    const batch = this.#connection.db.write({
+      capacity: 2 * group.writes.length,
+      autoDestroy: true
+    })
     for (const write of group.writes) write.writeTo(batch)
     this.groups++
     this.writes += group.writes.length
     this.largest = Math.max(this.largest, group.writes.length)
     await batch.flush()
+    if (this.#sync !== null) await this.#sync()
   }
 
   #settle(group: Group, error: Error | null): void {

@@ -24,10 +24,16 @@ import { LiveRecord } from './live-record.js'
 import { reapExpired } from './reaper.js'
 import { RecordReader } from './record-reader.js'
 import { scanRecords } from './scan.js'
+import { WalSync } from './wal-sync.js'
+
+/** What an acknowledged write survives: the end of the process, or a power loss as well. */
+export type Durability = 'process' | 'power'
 
 export interface RocksDBStoreOptions {
   /** Opens the column family; called once, when the store is opened. */
   readonly connect: () => Promise<OpenColumnFamily>
+  /** Default `process`. */
+  readonly durability?: Durability
   /** The budget of the cache of live records, in bytes. */
   readonly cacheBytes: number
 }
@@ -43,6 +49,7 @@ export class RocksDBStore implements SessionStore {
   #context!: StoreContext
   #connection!: OpenColumnFamily
   #commit!: GroupCommit
+  #walSync: WalSync | null = null
   #reader!: RecordReader
   readonly #finding = new Map<string, Promise<LiveRecord | null>>()
   #reaping: Promise<number> | null = null
@@ -58,15 +65,19 @@ export class RocksDBStore implements SessionStore {
 
   async open(context: StoreContext): Promise<void> {
     const connection = await this.#options.connect()
+    if (this.#options.durability === 'power') this.#walSync = new WalSync(connection)
     try {
       await ensureFormat(connection.db, connection.path, context.now())
+      await this.#walSync?.sync()
     } catch (error) {
+      await this.#walSync?.close()
       await connection.close()
       throw error
     }
     this.#context = context
     this.#connection = connection
-    this.#commit = new GroupCommit(connection.db)
+    const walSync = this.#walSync
+    this.#commit = new GroupCommit(connection, walSync === null ? null : () => walSync.sync())
     this.#reader = new RecordReader(connection.db)
   }
 
@@ -197,6 +208,7 @@ export class RocksDBStore implements SessionStore {
     this.#closing = true
     await this.#reaping?.catch(() => {})
     await this.#commit.drain()
+    await this.#walSync?.close()
     await this.#connection.close()
   }
 
