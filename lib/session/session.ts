@@ -203,10 +203,14 @@ export class Session {
    * Gives the session a new id, against fixation: do this whenever the visitor's rights change.
    * The old id is dead at once, for parallel requests too; what those change is dropped.
    *
-   * @param options.keep true (default) keeps the data, a list keeps these keys, false drops all
+   * @param options.keep true (default) keeps the data, a list keeps these keys, false drops all;
+   *   a list in the place of the options, as @fastify/passport gives it, means the same
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`; the old id then lives on
    */
-  regenerate({ keep = true }: { keep?: boolean | readonly string[] } = {}): Promise<void> {
+  regenerate(
+    options: { keep?: boolean | readonly string[] } | readonly string[] = {}
+  ): Promise<void> {
+    const keep = isList(options) ? options : (options.keep ?? true)
     this.#work.leaveDestroyed()
     return this.#work.renew(keep, () => {})
   }
@@ -291,6 +295,10 @@ export class Session {
     this.#work.extend(record)
     this.#work.markDirty()
   }
+}
+
+function isList(options: object): options is readonly string[] {
+  return Array.isArray(options)
 }
 
 function encodeMetadata(value: unknown): string | null {
