@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { RecordCorruptError } from '../../errors.js'
 import type { Expiry } from '../../record/expiry.js'
+import { keyToText, textToKey } from '../../record/key-text.js'
 import { entrySize } from '../../record/record.js'
 import { LiveRecord } from './live-record.js'
 
@@ -106,18 +107,6 @@ function readTexts(record: LiveRecord, bytes: Buffer, end: number): void {
 
 function checksum(bytes: Buffer, key: Buffer): number {
   return crc32(bytes, crc32(key))
-}
-
-/**
- * UTF-8 cannot hold a lone surrogate, but a JavaScript string, and so a session key, can. Such a
- * key is written as JSON behind a NUL; so is one that begins with NUL itself.
- */
-function keyToText(key: string): string {
-  return key.isWellFormed() && key.charCodeAt(0) !== 0 ? key : `\0${JSON.stringify(key)}`
-}
-
-function textToKey(text: string): string {
-  return text.charCodeAt(0) === 0 ? JSON.parse(text.slice(1)) : text
 }
 
 function writeExpiry(bytes: Buffer, expiry: Expiry | null): void {
