@@ -18,7 +18,7 @@ const RETRY_AFTER_SECONDS = 1
 
 /**
  * Makes routes with `config: { session: { exclusive: true } }` run one request at a time per
- * session. The hooks are the route's own, so that other routes pay nothing.
+ * session, in this process. The hooks are the route's own, so that other routes pay nothing.
  */
 export function installExclusiveRoutes(fastify: FastifyInstance, sessions: RequestSessions): void {
   const turnstile = new Turnstile()
@@ -76,6 +76,7 @@ function queueUp(
     // The connection may have closed on the very tick of admission, and nobody would leave.
     if (aborted.signal.aborted) turn()
     else reply.raw.once('close', turn)
+    await sessions.get(request)?.catchUp()
     // Whoever had the turn before may have logged the visitor out.
     if (record.destroyed) sessions.begin(request)
   }

@@ -1,4 +1,10 @@
-import { InvalidPrincipalError, SessionIdUnknownError, SessionTooLargeError } from '../errors.js'
+import { setTimeout } from 'node:timers/promises'
+import {
+  InvalidPrincipalError,
+  SessionBusyError,
+  SessionIdUnknownError,
+  SessionTooLargeError
+} from '../errors.js'
 import type { Expiry } from '../record/expiry.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue } from '../record/value.js'
@@ -6,6 +12,9 @@ import type { SessionData } from './data.js'
 import type { Leave } from './turnstile.js'
 import type { UnitOfWork } from './unit-of-work.js'
 
+/** Of an update, and in ms between them. */
+const MAX_ATTEMPTS = 100
+const LONGEST_PAUSE = 20
 const MAX_METADATA_BYTES = 4096
 const MAX_PRINCIPAL_BYTES = 1024
 
@@ -13,7 +22,8 @@ const MAX_PRINCIPAL_BYTES = 1024
  * One visitor's session, as handlers see it on `request.session`.
  *
  * All parallel requests of a session share its live record: what one sets, the others get at
- * once. Changes are stored before the response leaves. Objects that `get` returns belong to this
+ * once. On a store that several processes write to, each request has what was stored when it
+ * came, and what it changes is merged key by key. Changes are stored before the response leaves. Objects that `get` returns belong to this
  * request, and changing them in place is saved as `set` would be.
  */
 export class Session {
@@ -84,10 +94,15 @@ export class Session {
 
   /**
    * Replaces a key's value by what `fn` makes of it, atomically: of all updates of a key of a
-   * session only one runs at a time, in this process, even while `fn` awaits.
+   * session only one runs at a time in this process, even while `fn` awaits.
+   *
+   * On a store that several processes write to, the value is stored before this resolves, and
+   * only if nobody has changed it since `fn` got it; otherwise `fn` runs again with what is there
+   * now. So let `fn` do nothing but make the value.
    *
    * @returns the new value
    * @throws as `set` does, and whatever `fn` throws; the value is then unchanged
+   * @throws {SessionBusyError} `SLED_SESSION_BUSY` if other processes change it all the time
    */
   update<K extends keyof SessionData & string>(
     key: K,
@@ -98,13 +113,19 @@ export class Session {
     fn: (value: T | undefined) => T | Promise<T>
   ): Promise<T>
   async update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
-    const { handle } = this.#work.own()
-    const leave = (await this.#work.policy.updates.enter(`${handle}${key}`)) as Leave
+    const work = this.#work
+    const { handle } = work.own()
+    const leave = (await work.policy.updates.enter(`${handle}${key}`)) as Leave
     try {
-      this.#work.refresh(key)
-      const value = await fn(this.get(key))
-      this.set(key as never, value as never)
-      return value
+      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        // Chance parts those who keep getting in each other's way.
+        if (attempt > 1) await setTimeout(Math.random() * LONGEST_PAUSE)
+        await work.beginUpdate(key)
+        const expected = work.data.get(key)
+        const value = await fn(this.get(key))
+        if (await work.swap(key, expected, value)) return value
+      }
+      throw new SessionBusyError('other processes keep changing the value')
     } finally {
       leave()
     }
@@ -144,7 +165,10 @@ export class Session {
     return this.#work.record?.handle ?? null
   }
 
-  /** Whether another request destroyed or renewed it: it is empty then, and changes are dropped. */
+  /**
+   * Whether another request destroyed or renewed it: it is empty then, and changes are dropped.
+   * On a store that several processes write to, this is found out by the next save or reload.
+   */
   get isDestroyed(): boolean {
     return this.#work.record?.destroyed ?? false
   }
@@ -248,7 +272,11 @@ export class Session {
     // A stranger is nobody already: a logout begins no session.
     const silent = principal === null && (metadata ?? null) === null
     if (silent && this.#work.record === null) return
-    if (options.renew !== false && this.#work.record !== null) return this.#work.renew(true, assign)
+    if (options.renew !== false && this.#work.record !== null) {
+      await this.#work.renew(true, assign)
+      // Another process may have ended the session: then a login begins one, and a logout is done.
+      if (this.#work.record !== null || silent) return
+    }
     assign(this.#work.own())
     this.#work.markDirty()
   }

@@ -111,16 +111,18 @@ export class UnitOfWork extends WorkingRecord {
       return Promise.resolve()
     }
     this.stored = true
-    const replacing = this.policy.store.replace(old, fresh)
-    return this.#settle(old, 'renew a session id', replacing, () =>
-      announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
-    )
+    const replacing = this.policy.store.replace(old, fresh, keep)
+    return this.#settle(old, 'renew a session id', replacing, (replaced) => {
+      if (replaced) announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
+      else this.#vanished(fresh)
+    })
   }
 
   /** Drops this request's unsaved changes and reads what is stored. */
   async reload(): Promise<void> {
     const record = this.record
     if (record === null) return
+    if (this.stored && this.#isUnshared) return this.#loadAnew(record)
     const stored = this.stored ? await this.#read(record) : null
     if (stored === null) {
       this.#leave(record)
@@ -131,6 +133,45 @@ export class UnitOfWork extends WorkingRecord {
     record.expiry = stored.expiry
     record.metadata = stored.metadata
     this.forgetChanges()
+  }
+
+  /** Sees what others have stored meanwhile. Where all share one live record, it does already. */
+  async catchUp(): Promise<void> {
+    if (this.record === null || !this.stored || !this.#isUnshared) return
+    await this.save()
+    await this.reload()
+  }
+
+  /** Makes a key fit for `swap`: what this request itself has set is stored, to be compared with. */
+  async beginUpdate(key: string): Promise<void> {
+    this.refresh(key)
+    if (this.stored && this.#isUnshared && this.changes?.has(key)) await this.save()
+  }
+
+  /**
+   * Sets a key to what was made of the encoded value `expected`. False if another process has
+   * changed it meanwhile: the new value is then here, and nothing was set.
+   */
+  async swap(key: string, expected: string | undefined, value: unknown): Promise<boolean> {
+    const record = this.own()
+    const { store } = this.policy
+    if (store.compareAndSet === undefined || !this.stored || record.destroyed) {
+      this.set(key, value)
+      return true
+    }
+    const text = this.encode(key, value)
+    let swapped: boolean
+    try {
+      swapped = await store.compareAndSet(record, key, expected, text)
+    } catch (error) {
+      const failure = storeFailure('save a session', error)
+      throw announceFailure(this.policy.sessionName, 'save a session', failure)
+    }
+    if (this.record === record) {
+      if (record.destroyed) this.#lost(record)
+      else if (swapped) this.keepSwapped(record, key, value, text)
+    }
+    return swapped || record.destroyed
   }
 
   /** A login after somebody else's logout is no revival: it begins a new session. */
@@ -170,7 +211,9 @@ export class UnitOfWork extends WorkingRecord {
     try {
       if (record.failure !== null) throw record.failure
       await this.policy.store.save(record, changes)
-      announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
+      // Unless this request itself has ended it meanwhile, and is on another by now.
+      if (record.destroyed && this.record === record) this.#lost(record)
+      else announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
     } catch (error) {
       if (first) this.stored = false
       record.failure ??= storeFailure('save a session', error)
@@ -178,20 +221,20 @@ export class UnitOfWork extends WorkingRecord {
     }
   }
 
-  #settle(
+  #settle<T>(
     old: SessionRecord,
     operation: string,
-    work: Promise<void>,
-    succeeded: () => void
+    work: Promise<T>,
+    succeeded: (outcome: T) => void
   ): Promise<void> {
     // The replaced record was held until now; after the response, the new one is not to be.
     const surplus = this.#ended ? this.record : old
     const release = (): void => {
       if (surplus !== null) this.policy.store.release(surplus)
     }
-    const settled = (): void => {
+    const settled = (outcome: T): void => {
       release()
-      succeeded()
+      succeeded(outcome)
     }
     const settling = work.then(settled, (error: unknown) => {
       release()
@@ -219,7 +262,32 @@ export class UnitOfWork extends WorkingRecord {
     }
   }
 
+  /** Several processes write: each load gave a record of its own, which nobody else changes. */
+  get #isUnshared(): boolean {
+    return this.policy.store.compareAndSet !== undefined
+  }
+
+  async #loadAnew(record: SessionRecord): Promise<void> {
+    const { store, sessionName } = this.policy
+    let loaded: SessionRecord | null
+    try {
+      loaded = await store.loadByHandle(record.handle)
+    } catch (error) {
+      const failure = storeFailure('read a session', error)
+      throw announceFailure(sessionName, 'read a session', failure)
+    }
+    if (loaded === null) {
+      this.#leave(record)
+      return
+    }
+    store.release(this.#ended ? loaded : record)
+    this.record = loaded
+    this.forgetChanges()
+    if (this.policy.rolling) this.extend(loaded)
+  }
+
   async #saveDetached(record: SessionRecord): Promise<void> {
+    if (this.#isUnshared) return this.#write(record)
     const { store } = this.policy
     const held = await store.loadByHandle(record.handle)
     if (held === null) {
@@ -253,6 +321,14 @@ export class UnitOfWork extends WorkingRecord {
       { session: shortHandle(record.handle) },
       'a new session was dropped: its response has left without a cookie. Set values before it leaves; after reply.hijack(), call session.save() and send the cookie yourself'
     )
+  }
+
+  /** Another process ended the session while this one moved it. */
+  #vanished(fresh: SessionRecord): void {
+    if (this.record !== fresh) return
+    this.#lost(fresh)
+    this.reset(null, null)
+    this.cookie = 'none'
   }
 
   #lost(record: SessionRecord): void {

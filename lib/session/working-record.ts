@@ -71,6 +71,21 @@ export class WorkingRecord {
     this.#handed.put(key, value, text)
   }
 
+  /** A value as text, if there is room for it. */
+  protected encode(key: string, value: unknown): string {
+    const text = encodeValue(key, value, this.policy.maxRecordSize)
+    this.#checkSize(this.own(), key, text)
+    return text
+  }
+
+  /** A value was stored past `changes`: there is nothing of it left to save but the activity. */
+  protected keepSwapped(record: SessionRecord, key: string, value: unknown, text: string): void {
+    this.changes?.delete(key)
+    this.#handed ??= new HandedOutValues()
+    this.#handed.put(key, value, text)
+    this.extend(record)
+  }
+
   delete(key: string): void {
     this.#handed?.forget(key)
     this.change(key, undefined)

@@ -20,8 +20,15 @@ export interface StoreContext {
 export type SessionChanges = ReadonlyMap<string, string | undefined>
 
 /**
- * Where sessions are kept. Every method may fail; whatever it throws or rejects with reaches the
- * visitor as a 503, and the store must then hold what it held before.
+ * Where sessions are kept. `fastify-sled-session/conformance` tests each line of this contract.
+ *
+ * Every method may fail; whatever it throws or rejects with reaches the visitor as a 503, and the
+ * store must then hold what it held before, or be unreachable and say so as soon as it can: a
+ * store never resolves for what it has not done.
+ *
+ * There are two kinds of stores. One that is the only writer keeps one live record per session,
+ * which all requests share. One that several processes write to gives each load a record of its
+ * own, and has `compareAndSet`.
  */
 export interface SessionStore {
   /** Called once, before the first request. Fails the registration if it rejects. */
@@ -29,13 +36,14 @@ export interface SessionStore {
 
   /**
    * A blank record of this store's kind for a new session. Nothing is stored, and nobody else
-   * can see it, before `save`.
+   * can see it, before `save`. All times are in ms since 1970.
    */
   create(handle: string, createdAt: number, now: number, expiresAt: number): SessionRecord
 
   /**
-   * The live record of the session with this id, or `null` if there is none, if it is past its
-   * time, or if its bytes do not decode. A record in memory is returned at once, not as a promise.
+   * The record of the session with this id, or `null` if there is none, if it is past its time by
+   * the clock of the {@link StoreContext}, or if what is stored does not decode: that is put aside
+   * for a person to look at, and logged. A record in memory is returned at once, not as a promise.
    *
    * A store that is the only writer returns the same object to all who hold it at one time: what
    * one changes, all see. Each returned record must be given back with `release`.
@@ -45,30 +53,75 @@ export interface SessionStore {
   /** As `load`, by the session's handle. */
   loadByHandle(handle: string): SessionRecord | null | Promise<SessionRecord | null>
 
-  /** What is stored at this moment, as a copy that nobody shares; `null` if nothing is. */
+  /**
+   * What is stored at this moment, as a copy that nobody shares; `null` if nothing is. Unsaved
+   * changes of the live record are not in it.
+   *
+   * @throws {RecordCorruptError} if what is stored does not decode
+   */
   read(handle: string): Promise<SessionRecord | null>
 
-  /** The holder of a loaded or saved record needs it no longer. */
+  /**
+   * The holder of a loaded or saved record needs it no longer. A single writer may let go of it
+   * then; where several write, the holder may still save it.
+   */
   release(record: SessionRecord): void
 
   /**
-   * Stores a record, new or changed, and resolves when the write is durable. `changes` names what
-   * the caller changed, which the record itself already has. Saves of one session never overtake
-   * each other, and saving a destroyed record changes nothing and resolves. The first save of a
-   * new record counts as a load: it is to be released too.
+   * Stores a record, new or changed, and resolves when the write is durable. `changes` names the
+   * keys that the caller changed, which the record itself already has; `null` if none. Saves of
+   * one session never overtake each other. The first save of a new record counts as a load: it is
+   * to be released too. A record with a `failure` is refused with it.
+   *
+   * Saving a destroyed record changes nothing and resolves. If several processes write, so does
+   * saving one whose session has ended elsewhere, and marks it `destroyed`: nothing brings a
+   * session back. They merge: only the changed keys are written, and expiry, principal and
+   * metadata only if they differ from what the record had when it was loaded or last saved. A
+   * deadline never moves back unless the expiry changed.
    */
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void>
 
-  /** Puts `fresh` in the place of `old` in one atomic step: `old` is dead when this resolves. */
-  replace(old: SessionRecord, fresh: SessionRecord): Promise<void>
+  /**
+   * Several writers only, and what tells them from others. Stores one key's encoded value
+   * (`undefined` deletes) if the one that is stored still is `expected` (`undefined` for none),
+   * in one atomic step, and resolves to whether it was. The record then has what is stored now,
+   * be it ours or another's. If the session has ended, false, and the record is `destroyed`.
+   *
+   * `session.update` is built on it. Where there is one writer, the live record is what everybody
+   * builds on and updates queue in the process, so there is nothing to compare with.
+   */
+  compareAndSet?(
+    record: SessionRecord,
+    key: string,
+    expected: string | undefined,
+    text: string | undefined
+  ): Promise<boolean>
 
-  /** Removes a session for good; resolves when that is durable. */
+  /**
+   * Puts `fresh`, a blank record that has been filled, in the place of `old` in one atomic step:
+   * when this resolves to true, `old` is dead and `destroyed`, and `fresh` is stored and held in
+   * its stead. False if several processes write and `old` has ended elsewhere: nothing is stored
+   * then, and both are `destroyed`.
+   *
+   * @param keep what `fresh` has of `old`: all data, none, or these keys. Several writers take that
+   *   from what is stored, so that no change of another process is lost
+   */
+  replace(
+    old: SessionRecord,
+    fresh: SessionRecord,
+    keep: boolean | readonly string[]
+  ): Promise<boolean>
+
+  /** Removes a session for good; resolves when that is durable, and the record is `destroyed`. */
   destroy(record: SessionRecord): Promise<void>
 
   /** The handles of a principal's sessions; some may be past their time. Costs what it returns. */
   handlesOf(principal: string): Promise<string[]>
 
-  /** How many sessions are stored. May look at each, but never at their data. */
+  /**
+   * How many sessions are stored; whether those that are past their time and not deleted yet count
+   * is up to the store. May look at each, but never at their data.
+   */
   count(): Promise<number>
 
   /**
@@ -95,7 +148,10 @@ export interface SessionStore {
    */
   stats?(): Promise<StoreStats>
 
-  /** Deletes the sessions that are past their time and resolves to how many they were. */
+  /**
+   * Deletes the sessions that are past their time and resolves to how many they were; each is
+   * counted once.
+   */
   deleteExpired(): Promise<number>
 
   /** Finishes what is under way and gives back all resources. Never called twice. */

@@ -45,9 +45,12 @@ export class MemoryStore implements SessionStore {
     this.#saved.set(record.handle, record.copy())
   }
 
-  async replace(old: SessionRecord, fresh: SessionRecord): Promise<void> {
-    await this.save(fresh, null)
+  async replace(old: SessionRecord, fresh: SessionRecord): Promise<boolean> {
+    if (old.failure !== null) throw old.failure
+    const saving = this.save(fresh, null)
     await this.destroy(old)
+    await saving
+    return true
   }
 
   async destroy(record: SessionRecord): Promise<void> {

@@ -126,12 +126,12 @@ export class RocksDBStore implements SessionStore {
     return this.#enqueue(live)
   }
 
-  replace(old: SessionRecord, fresh: SessionRecord): Promise<void> {
+  replace(old: SessionRecord, fresh: SessionRecord): Promise<boolean> {
     if (old.failure !== null) return Promise.reject(old.failure)
     this.#adopt(fresh as LiveRecord)
     // One turn, so one group: both or neither.
     this.#enqueue(fresh as LiveRecord)
-    return this.destroy(old)
+    return this.destroy(old).then(() => true)
   }
 
   destroy(record: SessionRecord): Promise<void> {
