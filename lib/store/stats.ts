@@ -1,6 +1,6 @@
 /** What a store tells about itself, at a bounded cost. Its counters begin when it is opened. */
 export interface StoreStats {
-  /** What kind of store it is: `rocksdb`, `memory`, or what another names itself. */
+  /** What kind of store it is: `rocksdb`, `memory`, `redis`, or what another names itself. */
   readonly store: string
   /**
    * About how many sessions are stored, or `null` if the store cannot tell cheaply. Those past

@@ -1,0 +1,154 @@
+import { RecordCorruptError } from '../../errors.js'
+import type { Expiry } from '../../record/expiry.js'
+import { keyToText, textToKey } from '../../record/key-text.js'
+import type { SessionRecord } from '../../record/record.js'
+import { decodeValue } from '../../record/value.js'
+import { type Known, RedisRecord } from './redis-record.js'
+
+/**
+ * A session is a hash. Beside `born`, `created`, `seen`, `expires`, `expiry`, `principal` and
+ * `metadata` it has a field for each session key, named `=` and the key, so that each can be
+ * changed alone. Its value is a number, a space and the encoded value: hashes keep no order, but
+ * the keys of a session come in the order in which they first were set. `next` is the next number.
+ */
+const DATA_MARK = '='
+
+export function fieldOf(key: string): string {
+  return DATA_MARK + keyToText(key)
+}
+
+export function expiryToText(expiry: Expiry | null): string {
+  if (expiry === null) return ''
+  if (expiry.kind === 'inactivity') return `inactivity ${expiry.milliseconds}`
+  return expiry.kind === 'date-time' ? `date-time ${expiry.at}` : 'session-end'
+}
+
+/** What will be known of a record once it is stored as it is. */
+export function knownOf(record: SessionRecord, born: string): Known {
+  return {
+    born,
+    expiry: expiryToText(record.expiry),
+    principal: record.principal ?? '',
+    metadata: record.metadata ?? '',
+    data: new Map(record.data)
+  }
+}
+
+/** What a request sends of its record, as the scripts read it. */
+export interface Message {
+  readonly seen: string
+  readonly expires: string
+  readonly expiry: string
+  readonly principal: string
+  readonly metadata: string
+  readonly set: (readonly [field: string, text: string])[]
+  readonly del: string[]
+}
+
+/** The record's own fields, and these changes of its data; `undefined` deletes. */
+export function messageOf(
+  record: SessionRecord,
+  changes: Iterable<readonly [string, string | undefined]>
+): Message {
+  const set: (readonly [string, string])[] = []
+  const del: string[] = []
+  for (const [key, text] of changes) {
+    if (text === undefined) del.push(fieldOf(key))
+    else set.push([fieldOf(key), text])
+  }
+  return {
+    seen: String(record.lastSeenAt),
+    expires: String(record.expiresAt),
+    expiry: expiryToText(record.expiry),
+    principal: record.principal ?? '',
+    metadata: record.metadata ?? '',
+    set,
+    del
+  }
+}
+
+/** What turns the one into the other. */
+export function difference(
+  from: ReadonlyMap<string, string>,
+  to: ReadonlyMap<string, string>
+): Map<string, string | undefined> {
+  const changes = new Map<string, string | undefined>()
+  for (const key of from.keys()) if (!to.has(key)) changes.set(key, undefined)
+  for (const [key, text] of to) if (from.get(key) !== text) changes.set(key, text)
+  return changes
+}
+
+/** @throws {RecordCorruptError} */
+export function decodeHash(handle: string, fields: ReadonlyMap<string, string>): RedisRecord {
+  const record = new RedisRecord(
+    handle,
+    numberIn(fields, 'created'),
+    numberIn(fields, 'seen'),
+    numberIn(fields, 'expires')
+  )
+  record.expiry = textToExpiry(fields.get('expiry') ?? '')
+  record.principal = fields.get('principal') || null
+  record.metadata = fields.get('metadata') || null
+  checkValue('metadata', record.metadata ?? 'null')
+  const entries = [...fields].filter(([field]) => field.startsWith(DATA_MARK)).map(decodeEntry)
+  entries.sort((a, b) => a.order - b.order)
+  for (const { key, text } of entries) record.apply(key, text)
+  const born = fields.get('born')
+  if (born === undefined) throw new RecordCorruptError('its field "born" is missing')
+  record.known = knownOf(record, born)
+  return record
+}
+
+function numberIn(fields: ReadonlyMap<string, string>, name: string): number {
+  const text = fields.get(name) ?? ''
+  if (text === '' || !Number.isFinite(Number(text))) {
+    throw new RecordCorruptError(`its field "${name}" is no number`)
+  }
+  return Number(text)
+}
+
+function textToExpiry(text: string): Expiry | null {
+  if (text === '') return null
+  const [kind, amount = ''] = text.split(' ')
+  if (kind === 'session-end') return { kind }
+  const number = amount === '' ? Number.NaN : Number(amount)
+  if (kind === 'inactivity' && number > 0) return { kind, milliseconds: number }
+  if (kind === 'date-time' && Number.isFinite(number)) return { kind, at: number }
+  throw new RecordCorruptError('its expiry is not one')
+}
+
+function decodeEntry([field, value]: [string, string]): {
+  key: string
+  text: string
+  order: number
+} {
+  const space = value.indexOf(' ')
+  const order = Number(value.slice(0, space))
+  const text = value.slice(space + 1)
+  if (space < 1 || !Number.isSafeInteger(order))
+    throw new RecordCorruptError('a value has no order')
+  checkValue('a value', text)
+  try {
+    return { key: textToKey(field.slice(DATA_MARK.length)), text, order }
+  } catch {
+    throw new RecordCorruptError('a key does not decode')
+  }
+}
+
+function checkValue(name: string, text: string): void {
+  try {
+    decodeValue(text)
+  } catch {
+    // Not the cause: its message would hold the data.
+    throw new RecordCorruptError(`${name} does not decode`)
+  }
+}
+
+/** The fields in a reply to HGETALL, which clients and protocol versions shape differently. */
+export function fieldsOf(reply: unknown): Map<string, string> {
+  if (reply instanceof Map) return reply
+  if (!Array.isArray(reply)) return new Map(Object.entries((reply ?? {}) as object))
+  const fields = new Map<string, string>()
+  for (let at = 0; at < reply.length; at += 2) fields.set(reply[at], reply[at + 1])
+  return fields
+}

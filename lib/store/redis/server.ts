@@ -1,0 +1,65 @@
+import { commandSender, firstCommand, type RedisClient, type SendCommand } from './client.js'
+import { fieldsOf } from './codec.js'
+import type { Script } from './scripts.js'
+
+/** What the store asks of Redis. Every method rejects with the client's own error. */
+export class RedisServer {
+  readonly #client: RedisClient
+  readonly #timeout: number
+  readonly #send: SendCommand
+
+  constructor(client: RedisClient, timeout: number) {
+    this.#client = client
+    this.#timeout = timeout
+    this.#send = commandSender(client, timeout)
+  }
+
+  /** Asks for anything at all, so that a wrong address fails the start and not the first visitor. */
+  async greet(key: string): Promise<void> {
+    await firstCommand(this.#client, this.#timeout, key, ['ZCARD', key])
+  }
+
+  async hash(key: string): Promise<Map<string, string>> {
+    return fieldsOf(await this.#send(key, ['HGETALL', key]))
+  }
+
+  async members(key: string): Promise<string[]> {
+    return (await this.#send(key, ['ZRANGE', key, '0', '-1'])) as string[]
+  }
+
+  /** Up to `limit` members whose score is `most` or less. */
+  async due(key: string, most: number, limit: number): Promise<string[]> {
+    const range = ['ZRANGEBYSCORE', key, '-inf', String(most), 'LIMIT', '0', String(limit)]
+    return (await this.#send(key, range)) as string[]
+  }
+
+  /** Up to `limit` members behind one, in their own order. */
+  async behind(key: string, member: string | null, limit: number): Promise<string[]> {
+    const from = member === null ? '-' : `(${member}`
+    return (await this.#send(key, [
+      'ZRANGEBYLEX',
+      key,
+      from,
+      '+',
+      'LIMIT',
+      '0',
+      String(limit)
+    ])) as string[]
+  }
+
+  async countOver(key: string, least: number): Promise<number> {
+    return Number(await this.#send(key, ['ZCOUNT', key, `(${least}`, '+inf']))
+  }
+
+  /** Runs a script by its hash; a server that does not know it, as after a restart, gets its text. */
+  async run(script: Script, keys: string[], message: object): Promise<unknown> {
+    const rest = [String(keys.length), ...keys, JSON.stringify(message)]
+    const key = keys[0] as string
+    try {
+      return await this.#send(key, ['EVALSHA', script.sha, ...rest])
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
+      return this.#send(key, ['EVAL', script.text, ...rest])
+    }
+  }
+}
