@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict'
+import {
+  all,
+  type Case,
+  content,
+  LIFETIME,
+  loaded,
+  MINUTE,
+  newRecord,
+  SessionRecord,
+  saveChanges,
+  storedRecord
+} from './harness.js'
+
+const MANY = 150
+
+/** What spans several sessions: principals, counts, walks and expiry. */
+export const listCases: Case[] = [
+  {
+    name: "a principal's sessions are listed, and nobody else's",
+    async run(harness) {
+      const { store } = harness
+      const anns = [
+        await storedRecord(harness, { principal: 'ann' }),
+        await storedRecord(harness, { principal: 'ann' })
+      ]
+      const { record: bob, handle } = await storedRecord(harness, { principal: 'bob' })
+      await storedRecord(harness, { principal: 'ann ' })
+      await storedRecord(harness)
+      const sorted = async (who: string) => (await store.handlesOf(who)).sort()
+      assert.deepEqual(await sorted('ann'), anns.map((ann) => ann.handle).sort())
+      bob.principal = 'ann'
+      await store.save(bob, null)
+      assert.deepEqual(await sorted('bob'), [])
+      assert.ok((await sorted('ann')).includes(handle))
+      bob.principal = null
+      await store.save(bob, null)
+      assert.deepEqual(await sorted('ann'), anns.map((ann) => ann.handle).sort())
+      assert.deepEqual(await sorted('nobody'), [])
+    }
+  },
+  {
+    name: 'a session stays listed for as long as it lives',
+    async run(harness) {
+      const { store, clock } = harness
+      const { record, handle } = await storedRecord(harness, { principal: 'ann' })
+      for (let day = 0; day < 4; day++) {
+        clock.time = record.expiresAt - 1
+        record.expiresAt += 24 * 60 * MINUTE
+        await store.save(record, null)
+        await storedRecord(harness, { principal: 'ann' })
+        await store.deleteExpired()
+        assert.ok((await store.handlesOf('ann')).includes(handle))
+      }
+    }
+  },
+  {
+    name: 'stored sessions are counted',
+    async run(harness) {
+      const { store } = harness
+      for (let number = 1; number <= 5; number++) {
+        await storedRecord(harness)
+        assert.equal(await store.count(), number)
+      }
+    }
+  },
+  {
+    name: 'all sessions can be walked in the order of their handles, from any of them on',
+    async run(harness) {
+      const { store, clock } = harness
+      const put = Array.from({ length: MANY }, (_, number) => {
+        return newRecord(harness, { principal: number % 2 ? 'ann' : null }).record
+      })
+      const short = newRecord(harness, { lifetime: MINUTE }).record
+      await store.putRecords([...put, short])
+      clock.time += MINUTE
+      const sorted = put.sort((a, b) => bytesOf(a).compare(bytesOf(b)))
+      const walked = await all(store)
+      assert.deepEqual(walked.map(content), sorted.map(content))
+      const middle = sorted[70] as SessionRecord
+      assert.deepEqual(
+        (await all(store, middle.handle)).map(content),
+        sorted.slice(71).map(content)
+      )
+      walked[0]?.apply('counter', '2')
+      assert.equal((await loaded(store, middle.handle)).data.get('counter'), '1')
+    }
+  },
+  {
+    name: 'sessions are put as they are, and loaded, listed and counted then',
+    async run(harness) {
+      const { store, clock } = harness
+      const { record } = newRecord(harness)
+      const foreign = new SessionRecord(record.handle, 1, 2, clock.time + LIFETIME)
+      foreign.inherit(record, null)
+      foreign.principal = 'ann'
+      await store.putRecords([])
+      await store.putRecords([foreign])
+      assert.deepEqual(content(await loaded(store, record.handle)), content(foreign))
+      assert.deepEqual(await store.handlesOf('ann'), [record.handle])
+      assert.equal(await store.count(), 1)
+    }
+  },
+  {
+    name: 'putting replaces, and what a request had changed is not saved any more',
+    async run(harness) {
+      const { store } = harness
+      const { record, handle } = await storedRecord(harness, { principal: 'ann' })
+      const other = record.copy()
+      other.principal = 'bob'
+      other.apply('counter', '7')
+      await store.putRecords([other])
+      await saveChanges(store, record, { counter: '2' }).catch(() => {})
+      const now = await loaded(store, handle)
+      assert.deepEqual(content(now), content(other))
+      assert.deepEqual(await store.handlesOf('bob'), [handle])
+      await saveChanges(store, now, { counter: '8' })
+      assert.equal((await store.read(handle))?.data.get('counter'), '8')
+    }
+  },
+  {
+    name: 'expired sessions are deleted and counted once, and no others',
+    async run(harness) {
+      const { store, clock } = harness
+      const lifetime = MINUTE
+      for (let number = 0; number < MANY; number++) {
+        await storedRecord(harness, { lifetime, principal: 'ann' })
+      }
+      const { record: touched } = await storedRecord(harness, { lifetime })
+      const { handle } = await storedRecord(harness)
+      assert.equal(await store.deleteExpired(), 0)
+      touched.expiresAt += MINUTE
+      await store.save(touched, null)
+      clock.time += lifetime
+      assert.equal(await store.deleteExpired(), MANY)
+      assert.equal(await store.deleteExpired(), 0)
+      assert.equal(await store.count(), 2)
+      await loaded(store, touched.handle)
+      clock.time += MINUTE
+      assert.equal(await store.deleteExpired(), 1)
+      await loaded(store, handle)
+    }
+  },
+  {
+    name: 'a shortened deadline is found by the next run',
+    async run(harness) {
+      const { store, clock } = harness
+      const { record } = await storedRecord(harness)
+      record.expiry = { kind: 'inactivity', milliseconds: MINUTE }
+      record.expiresAt = clock.time + MINUTE
+      await store.save(record, null)
+      clock.time += MINUTE
+      assert.equal(await store.deleteExpired(), 1)
+    }
+  }
+]
+
+function bytesOf({ handle }: SessionRecord): Buffer {
+  return Buffer.from(handle, 'base64url')
+}
