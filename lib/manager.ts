@@ -7,6 +7,7 @@ import { decodeValue } from './record/value.js'
 import type { SessionPolicy } from './session/policy.js'
 import { checkPrincipal, Session } from './session/session.js'
 import { UnitOfWork } from './session/unit-of-work.js'
+import { noteActivity } from './session/working-record.js'
 import { NO_STATS, type StoreStats } from './store/stats.js'
 
 /** What a list of sessions shows of one. */
@@ -197,6 +198,7 @@ export class SessionManager {
 
   #detach(record: SessionRecord, id: string | null, active: boolean): Session {
     const policy = active ? this.#policy : { ...this.#policy, rolling: false }
+    if (policy.rolling) noteActivity(record, policy)
     const work = new UnitOfWork(policy, record, id, 'none')
     work.end()
     return new Session(work)

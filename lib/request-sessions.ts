@@ -15,31 +15,48 @@ import { explainMiss, explainUnread, isWatched } from './rejection.js'
 import type { SessionPolicy } from './session/policy.js'
 import { Session } from './session/session.js'
 import { UnitOfWork } from './session/unit-of-work.js'
-import type { CookieAction } from './session/working-record.js'
+import { lags, noteActivity } from './session/working-record.js'
+
+/**
+ * What one request has of its session. Most requests of a busy site only show that their visitor
+ * is still there, so no more than this is made before somebody asks for the session.
+ */
+class Visit {
+  readonly reply: FastifyReply
+  /** Found in the store and held for this request, but not yet asked for. */
+  record: SessionRecord | null = null
+  id: string | null = null
+  /** Whether the cookie was written under an old key. */
+  stale = false
+  work: UnitOfWork | null = null
+  session: Session | null = null
+  /** Somebody listens to the end of the response. */
+  watched = false
+  /** The response has left, or its visitor has. */
+  left = false
+
+  constructor(reply: FastifyReply) {
+    this.reply = reply
+  }
+}
 
 /** The sessions of the requests under one registration: load, save, cookie. */
 export class RequestSessions {
   readonly #options: CheckedOptions
   readonly #policy: SessionPolicy
-  // Where a request keeps them; symbols of this registration, so that several do not mix.
-  readonly #workSlot: symbol
-  readonly #sessionSlot: symbol
-  readonly #replySlot: symbol
+  // Where a request keeps its visit; a symbol of this registration, so that several do not mix.
+  readonly #slot: symbol
   #warnedOfPlainHttp = false
 
   constructor(options: CheckedOptions, policy: SessionPolicy) {
     this.#options = options
     this.#policy = policy
-    this.#workSlot = Symbol(`fastify-sled-session.${options.sessionName}.work`)
-    this.#sessionSlot = Symbol(`fastify-sled-session.${options.sessionName}`)
-    this.#replySlot = Symbol(`fastify-sled-session.${options.sessionName}.reply`)
+    this.#slot = Symbol(`fastify-sled-session.${options.sessionName}`)
   }
 
   install(fastify: FastifyInstance): void {
     const sessions = this
-    fastify.decorateRequest(this.#workSlot, null)
-    fastify.decorateRequest(this.#sessionSlot, null)
-    fastify.decorateRequest(this.#replySlot, null)
+    fastify.decorateRequest(this.#slot, null)
     fastify.decorateRequest(this.#options.sessionName, {
       getter(this: FastifyRequest): Session {
         return sessions.#sessionOf(this)
@@ -53,8 +70,8 @@ export class RequestSessions {
 
   /** The work on the session that the request came with or has begun. */
   get(request: FastifyRequest): UnitOfWork | null {
-    const work = slotsOf(request)[this.#workSlot]
-    return work instanceof UnitOfWork ? work : null
+    const visit = this.#visitOf(request)
+    return visit === null ? null : this.#workOf(request, visit)
   }
 
   /**
@@ -63,80 +80,108 @@ export class RequestSessions {
    * @throws {SessionNotLoadedError} before the plugin's own hook has run
    */
   begin(request: FastifyRequest): UnitOfWork {
-    const slots = slotsOf(request)
-    const reply = slots[this.#replySlot] as FastifyReply | null
-    if (reply === null) throw new SessionNotLoadedError(this.#options.sessionName)
-    this.get(request)?.end()
-    if (reply.raw.headersSent) slots[this.#workSlot] = RESPONSE_LEFT
-    else this.#endWith(request, reply)
-    return this.#attach(request, null, null, 'none')
-  }
-
-  #attach(
-    request: FastifyRequest,
-    record: SessionRecord | null,
-    id: string | null,
-    cookie: CookieAction
-  ): UnitOfWork {
-    const work = new UnitOfWork(this.#policy, record, id, cookie)
+    const visit = this.#visitOf(request)
+    if (visit === null) throw new SessionNotLoadedError(this.#options.sessionName)
+    this.#workOf(request, visit)?.end()
+    if (visit.reply.raw.headersSent) visit.left = true
+    else this.#watch(visit)
+    const work = new UnitOfWork(this.#policy, null, null, 'none')
     if (isSkipped(request)) work.seal()
-    const slots = slotsOf(request)
-    if (slots[this.#workSlot] === RESPONSE_LEFT) work.end()
-    slots[this.#workSlot] = work
-    slots[this.#sessionSlot] = null
+    if (visit.left) work.end()
+    visit.work = work
+    visit.session = null
     return work
   }
 
-  /** On `close`, which comes after every response and, unlike onResponse, also without one. */
-  #endWith(request: FastifyRequest, reply: FastifyReply): void {
-    reply.raw.on('close', () => {
-      const work = this.get(request)
-      if (work !== null) work.end()
-      else slotsOf(request)[this.#workSlot] = RESPONSE_LEFT
-    })
+  #visitOf(request: FastifyRequest): Visit | null {
+    return (request as unknown as Record<symbol, Visit | null>)[this.#slot] ?? null
+  }
+
+  #workOf(request: FastifyRequest, visit: Visit): UnitOfWork | null {
+    const { record, id, stale } = visit
+    if (visit.work !== null || record === null) return visit.work
+    visit.record = null
+    // A cookie under an old key is replaced by one under the current key.
+    const work = new UnitOfWork(this.#policy, record, id, stale ? 'set' : 'none')
+    if (isSkipped(request)) work.seal()
+    if (visit.left) work.detach()
+    visit.work = work
+    return work
   }
 
   #sessionOf(request: FastifyRequest): Session {
-    const slots = slotsOf(request)
-    slots[this.#sessionSlot] ??= new Session(this.get(request) ?? this.begin(request))
-    return slots[this.#sessionSlot] as Session
+    const visit = this.#visitOf(request)
+    if (visit?.session) return visit.session
+    const session = new Session(this.get(request) ?? this.begin(request))
+    ;(this.#visitOf(request) as Visit).session = session
+    return session
+  }
+
+  /** On `close`, which comes after every response and, unlike onResponse, also without one. */
+  #watch(visit: Visit): void {
+    if (visit.watched) return
+    visit.watched = true
+    visit.reply.raw.on('close', () => {
+      visit.left = true
+      if (visit.work !== null) visit.work.end()
+      else if (visit.record !== null) this.#policy.store.release(visit.record)
+    })
   }
 
   /** A record in memory is found without leaving the tick. */
   #load(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void {
-    slotsOf(request)[this.#replySlot] = reply
+    const visit = new Visit(reply)
+    ;(request as unknown as Record<symbol, Visit>)[this.#slot] = visit
     const decoded = this.#readCookie(request)
     if (decoded === null || isSkipped(request)) {
       done()
       return
     }
     // Before the store is asked: the visitor may be gone when it answers.
-    this.#endWith(request, reply)
-    const { id, stale } = decoded
-    const loaded = (record: SessionRecord | null): void => {
-      if (record !== null) {
-        announce(events.loaded, this.#options.sessionName, record.handle)
-        // A cookie under an old key is replaced by one under the current key.
-        this.#attach(request, record, id, stale ? 'set' : 'none')
-      } else if (isWatched(request)) {
-        explainMiss(request, this.#policy, id).then(() => done())
-        return
-      }
-      done()
-    }
-    const failed = (cause: unknown): void => {
-      const error = storeFailure(LOAD, cause)
-      done(announceFailure(this.#options.sessionName, LOAD, error))
-    }
+    this.#watch(visit)
+    const { id } = decoded
     let loading: SessionRecord | null | Promise<SessionRecord | null>
     try {
       loading = this.#policy.store.load(id)
     } catch (error) {
-      failed(error)
+      this.#loadFailed(error, done)
       return
     }
-    if (loading instanceof Promise) loading.then(loaded, failed)
-    else loaded(loading)
+    if (loading instanceof Promise) {
+      loading.then(
+        (record) => this.#loaded(request, visit, decoded, record, done),
+        (error: unknown) => this.#loadFailed(error, done)
+      )
+    } else {
+      this.#loaded(request, visit, decoded, loading, done)
+    }
+  }
+
+  #loaded(
+    request: FastifyRequest,
+    visit: Visit,
+    { id, stale }: DecodedCookie,
+    record: SessionRecord | null,
+    done: HookHandlerDoneFunction
+  ): void {
+    if (record !== null) {
+      visit.record = record
+      visit.id = id
+      visit.stale = stale
+      // The visitor left while the store was asked, and nobody else will give the record back.
+      if (visit.left) this.#policy.store.release(record)
+      if (this.#policy.rolling) noteActivity(record, this.#policy)
+      announce(events.loaded, this.#options.sessionName, record.handle)
+    } else if (isWatched(request)) {
+      explainMiss(request, this.#policy, id).then(() => done())
+      return
+    }
+    done()
+  }
+
+  #loadFailed(cause: unknown, done: HookHandlerDoneFunction): void {
+    const error = storeFailure(LOAD, cause)
+    done(announceFailure(this.#options.sessionName, LOAD, error))
   }
 
   #readCookie(request: FastifyRequest): DecodedCookie | null {
@@ -158,30 +203,33 @@ export class RequestSessions {
     payload: unknown,
     done: HookHandlerDoneFunction
   ): void {
+    const visit = this.#visitOf(request)
+    if (visit !== null && this.#hasNothingToSay(visit)) {
+      done()
+      return
+    }
     const work = this.get(request) ?? this.#beginUnasked(request)
     if (work === null) {
       done()
       return
     }
-    const saved = (): void => {
-      this.#sendCookie(work, request, reply)
+    const committed = (error: Error | null): void => {
+      // An error page promises nothing, and may be the application's own for this very error.
+      if (error !== null && reply.statusCode < 500) {
+        fail(error, payload, done)
+        return
+      }
+      if (error === null) this.#sendCookie(work, request, reply)
       done()
     }
-    let saving: Promise<void> | undefined
-    try {
-      saving = work.commit()
-    } catch (error) {
-      fail(error as Error, payload, done)
-      return
-    }
-    if (saving === undefined) saved()
-    else {
-      saving.then(saved, (error: Error) => {
-        // An error page promises nothing, and may be the application's own for this very error.
-        if (reply.statusCode >= 500) done()
-        else fail(error, payload, done)
-      })
-    }
+    work.commit(committed)
+  }
+
+  /** Nobody has asked for the session, and neither disk nor browser must hear of the visit. */
+  #hasNothingToSay({ work, record, stale }: Visit): boolean {
+    if (work !== null) return false
+    if (record === null) return !this.#options.saveUninitialized
+    return !stale && !this.#policy.alwaysSave && !lags(record, this.#policy)
   }
 
   #beginUnasked(request: FastifyRequest): UnitOfWork | null {
@@ -230,13 +278,6 @@ function maxAge({ expiry, record, policy }: UnitOfWork): number | null {
 }
 
 const LOAD = 'load a session'
-
-/** In the place of a unit of work: the response left without one, so none that begins is sent. */
-const RESPONSE_LEFT = Symbol('response left')
-
-function slotsOf(request: FastifyRequest): Record<symbol, unknown> {
-  return request as unknown as Record<symbol, unknown>
-}
 
 /** Whether the route has opted out with `config: { session: false }`. */
 function isSkipped(request: FastifyRequest): boolean {

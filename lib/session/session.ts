@@ -11,6 +11,7 @@ import { decodeValue, encodeValue } from '../record/value.js'
 import type { SessionData } from './data.js'
 import type { Leave } from './turnstile.js'
 import type { UnitOfWork } from './unit-of-work.js'
+import { noteActivity } from './working-record.js'
 
 /** Of an update, and in ms between them. */
 const MAX_ATTEMPTS = 100
@@ -320,7 +321,7 @@ export class Session {
   touch(): void {
     const { record } = this.#work
     if (record === null) return
-    this.#work.extend(record)
+    noteActivity(record, this.#work.policy)
     this.#work.markDirty()
   }
 }

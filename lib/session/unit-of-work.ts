@@ -2,7 +2,10 @@ import { storeFailure } from '../errors.js'
 import { announce, announceFailure, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/id.js'
 import type { SessionRecord } from '../record/record.js'
-import { type CookieAction, WorkingRecord } from './working-record.js'
+import { type CookieAction, lags, noteActivity, WorkingRecord } from './working-record.js'
+
+/** Called once, with the error if there is one. */
+type Done = (error: Error | null) => void
 
 /**
  * One request's work on its session, from load to response: what is to be stored when, what the
@@ -28,30 +31,44 @@ export class UnitOfWork extends WorkingRecord {
     const record = this.record
     if (record === null || !this.isModified) return
     if (record.destroyed) this.#lost(record)
-    else if (!this.#ended) await this.#write(record)
+    else if (!this.#ended) await this.#store(record)
     else if (this.stored) await this.#saveDetached(record)
     else this.#dropUnsent(record)
   }
 
-  /** Begins the save that the response must wait for; `undefined` if nothing is to be stored. */
-  commit(): Promise<void> | undefined {
+  /**
+   * Stores what the response must wait for. Calls back when that is durable, which is at once if
+   * there is nothing to store.
+   */
+  commit(done: Done): void {
     const settling = this.#settling
     if (settling !== null) {
       this.#settling = null
-      return settling.then(() => this.commit())
+      settling.then(() => this.commit(done), done)
+      return
     }
     // The client went away, and with it the hold on the record: changes go the way of late ones.
-    if (this.#ended) return this.save()
-    this.#committed = true
-    this.collect()
-    const record = this.record
-    if (record === null || !this.#isDue(record)) return undefined
-    if (record.destroyed) {
-      this.#lost(record)
-      return undefined
+    if (this.#ended) {
+      this.save().then(() => done(null), done)
+      return
     }
-    if (this.policy.alwaysSave) this.extend(record)
-    return this.#write(record)
+    this.#committed = true
+    try {
+      this.collect()
+    } catch (error) {
+      done(error as Error)
+      return
+    }
+    const record = this.record
+    if (record === null || !this.#isDue(record)) {
+      done(null)
+    } else if (record.destroyed) {
+      this.#lost(record)
+      done(null)
+    } else {
+      if (this.policy.alwaysSave) noteActivity(record, this.policy)
+      this.#write(record, done)
+    }
   }
 
   /** What the response must say, given that all is saved. Asking counts as saying. */
@@ -62,10 +79,10 @@ export class UnitOfWork extends WorkingRecord {
     if (record === null || record.destroyed || record.failure !== null || !this.stored) {
       return action === 'clear' ? 'clear' : 'none'
     }
-    const lags = this.lags(record)
+    const lagging = lags(record, this.policy)
     const persistent = this.expiry.kind !== 'session-end'
-    const due = action === 'set' || this.policy.alwaysSave || (persistent && lags)
-    if (due || lags) record.settledExpiresAt = record.expiresAt
+    const due = action === 'set' || this.policy.alwaysSave || (persistent && lagging)
+    if (due || lagging) record.settledExpiresAt = record.expiresAt
     return due ? 'set' : 'none'
   }
 
@@ -78,6 +95,11 @@ export class UnitOfWork extends WorkingRecord {
     const { stored } = this
     if (this.dirty || !this.#committed) this.#saveInBackground()
     if (stored) this.policy.store.release(record)
+  }
+
+  /** As {@link end}, for a record that is no longer held and that nobody has changed. */
+  detach(): void {
+    this.#ended = true
   }
 
   destroy(): Promise<void> {
@@ -104,7 +126,7 @@ export class UnitOfWork extends WorkingRecord {
     if (keep !== false) fresh.inherit(old, keep === true ? null : keep)
     assign(fresh)
     this.reset(fresh, id)
-    this.extend(fresh)
+    noteActivity(fresh, this.policy)
     this.cookie = 'set'
     if (!stored) {
       this.markDirty()
@@ -198,27 +220,45 @@ export class UnitOfWork extends WorkingRecord {
   #isDue(record: SessionRecord): boolean {
     if (this.dirty) return true
     if (record.failure !== null || !this.stored) return false
-    return this.policy.alwaysSave || this.lags(record)
+    return this.policy.alwaysSave || lags(record, this.policy)
   }
 
-  async #write(record: SessionRecord): Promise<void> {
+  #store(record: SessionRecord): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#write(record, (error) => (error === null ? resolve() : reject(error)))
+    })
+  }
+
+  /** Calls back instead of returning a promise: each response that changes something comes by. */
+  #write(record: SessionRecord, done: Done): void {
     const { changes } = this
     const first = !this.stored
     this.changes = null
     this.dirty = false
     this.stored = true
-    if (changes !== null) this.extend(record)
+    if (changes !== null) noteActivity(record, this.policy)
+    const failed = (error: unknown): void => {
+      if (first) this.stored = false
+      record.failure ??= storeFailure(SAVE, error)
+      done(announceFailure(this.policy.sessionName, SAVE, record.failure))
+    }
+    if (record.failure !== null) {
+      failed(record.failure)
+      return
+    }
+    let saving: Promise<void>
     try {
-      if (record.failure !== null) throw record.failure
-      await this.policy.store.save(record, changes)
+      saving = this.policy.store.save(record, changes)
+    } catch (error) {
+      failed(error)
+      return
+    }
+    saving.then(() => {
       // Unless this request itself has ended it meanwhile, and is on another by now.
       if (record.destroyed && this.record === record) this.#lost(record)
       else announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
-    } catch (error) {
-      if (first) this.stored = false
-      record.failure ??= storeFailure('save a session', error)
-      throw announceFailure(this.policy.sessionName, 'save a session', record.failure)
-    }
+      done(null)
+    }, failed)
   }
 
   #settle<T>(
@@ -283,11 +323,11 @@ export class UnitOfWork extends WorkingRecord {
     store.release(this.#ended ? loaded : record)
     this.record = loaded
     this.forgetChanges()
-    if (this.policy.rolling) this.extend(loaded)
+    if (this.policy.rolling) noteActivity(loaded, this.policy)
   }
 
   async #saveDetached(record: SessionRecord): Promise<void> {
-    if (this.#isUnshared) return this.#write(record)
+    if (this.#isUnshared) return this.#store(record)
     const { store } = this.policy
     const held = await store.loadByHandle(record.handle)
     if (held === null) {
@@ -303,7 +343,7 @@ export class UnitOfWork extends WorkingRecord {
         held.principal = record.principal
         this.record = held
       }
-      await this.#write(held)
+      await this.#store(held)
     } finally {
       store.release(held)
     }
@@ -339,6 +379,8 @@ export class UnitOfWork extends WorkingRecord {
     )
   }
 }
+
+const SAVE = 'save a session'
 
 function announceRenewal(sessionName: string, previous: string, handle: string): void {
   if (!events.regenerated.hasSubscribers) return

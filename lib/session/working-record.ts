@@ -2,7 +2,7 @@ import { RouteWithoutSessionError, SessionTooLargeError } from '../errors.js'
 import { deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
 import { createSessionId, handleOf } from '../record/id.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
-import { encodeValue } from '../record/value.js'
+import { decodeValue, encodeValue, isMutable } from '../record/value.js'
 import { HandedOutValues } from './handed-out.js'
 import type { SessionPolicy } from './policy.js'
 
@@ -40,7 +40,6 @@ export class WorkingRecord {
     this.id = id
     this.stored = record !== null
     this.cookie = cookie
-    if (record !== null && policy.rolling) this.extend(record)
   }
 
   /** What can be read: a session that was destroyed under this request has nothing more to say. */
@@ -60,6 +59,7 @@ export class WorkingRecord {
   get(key: string): unknown {
     const text = this.data.get(key)
     if (text === undefined) return undefined
+    if (this.#handed === null && !isMutable(text)) return decodeValue(text)
     this.#handed ??= new HandedOutValues()
     return this.#handed.get(key, text)
   }
@@ -67,6 +67,7 @@ export class WorkingRecord {
   set(key: string, value: unknown): void {
     const text = encodeValue(key, value, this.policy.maxRecordSize)
     this.change(key, text)
+    if (this.#handed === null && !isMutable(text)) return
     this.#handed ??= new HandedOutValues()
     this.#handed.put(key, value, text)
   }
@@ -83,7 +84,7 @@ export class WorkingRecord {
     this.changes?.delete(key)
     this.#handed ??= new HandedOutValues()
     this.#handed.put(key, value, text)
-    this.extend(record)
+    noteActivity(record, this.policy)
   }
 
   delete(key: string): void {
@@ -100,7 +101,7 @@ export class WorkingRecord {
   setExpiry(expiry: Expiry): void {
     const record = this.own()
     record.expiry = expiry
-    this.extend(record)
+    noteActivity(record, this.policy)
     this.markDirty()
     if (this.cookie !== 'clear') this.cookie = 'set'
   }
@@ -129,24 +130,6 @@ export class WorkingRecord {
 
   markDirty(): void {
     this.dirty = true
-  }
-
-  /** Moves the deadline in memory, where it is always exact. */
-  extend(record: SessionRecord): void {
-    const now = this.policy.now()
-    record.lastSeenAt = now
-    record.expiresAt = deadline(
-      record.expiry ?? this.policy.expiry,
-      record.createdAt,
-      now,
-      this.policy
-    )
-  }
-
-  /** Whether the deadline has moved far enough from what disk and browser know. */
-  protected lags(record: SessionRecord): boolean {
-    const interval = this.policy.touchInterval ?? defaultTouchInterval(this.expiry, this.policy)
-    return record.expiresAt - record.settledExpiresAt >= interval
   }
 
   protected reset(record: SessionRecord | null, id: string | null): void {
@@ -191,4 +174,18 @@ export class WorkingRecord {
       throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
     }
   }
+}
+
+/** Moves a record's deadline in memory, where it is always exact. */
+export function noteActivity(record: SessionRecord, policy: SessionPolicy): void {
+  const now = policy.now()
+  record.lastSeenAt = now
+  record.expiresAt = deadline(record.expiry ?? policy.expiry, record.createdAt, now, policy)
+}
+
+/** Whether a record's deadline has moved far enough from what disk and browser know. */
+export function lags(record: SessionRecord, policy: SessionPolicy): boolean {
+  const interval =
+    policy.touchInterval ?? defaultTouchInterval(record.expiry ?? policy.expiry, policy)
+  return record.expiresAt - record.settledExpiresAt >= interval
 }
