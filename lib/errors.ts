@@ -106,6 +106,19 @@ export const StoreUnavailableError: ErrorClass<[operation: string, ...Options]> 
   503
 )
 
+/** The store has no way to do what was asked. */
+export const NotSupportedError: ErrorClass<[operation: string, remedy: string, ...Options]> =
+  createError('SLED_SESSION_NOT_SUPPORTED', 'This session store cannot %s. %s', 501)
+
+/** A folder cannot be backed up to, restored from, restored to or used. It was left untouched. */
+export const BackupUnusableError: ErrorClass<
+  [path: string, problem: string, remedy: string, ...Options]
+> = createError('SLED_SESSION_BACKUP_UNUSABLE', 'The folder "%s" %s. %s')
+
+/** A line of an import is not one of an export. What came before it is stored. */
+export const ImportRefusedError: ErrorClass<[line: number, problem: string, ...Options]> =
+  createError('SLED_SESSION_IMPORT_REFUSED', 'Line %s of the import %s.', 400)
+
 /** Stored bytes do not decode. The record is quarantined and its visitor gets a fresh session. */
 export const RecordCorruptError: ErrorClass<[problem: string, ...Options]> = createError(
   'SLED_SESSION_RECORD_CORRUPT',

@@ -1,13 +1,16 @@
 export type { CookieOptions, SecureOption } from './cookie/attributes.js'
 export type { CookieKey } from './cookie/form.js'
 export {
+  BackupUnusableError,
   BindingUnavailableError,
   ColumnFamilyError,
   DatabaseLockedError,
   DatabaseOpenError,
   FormatUnsupportedError,
+  ImportRefusedError,
   InvalidOptionError,
   InvalidPrincipalError,
+  NotSupportedError,
   PathUnusableError,
   RecordCorruptError,
   RouteWithoutSessionError,
@@ -33,7 +36,10 @@ export {
 export { SessionRecord } from './record/record.js'
 export * from './session/data.js'
 export type { Session } from './session/session.js'
+export { type OpenStoreOptions, openSessionStore } from './storage.js'
+export type { BackupResult, LongOperation, Progress } from './store/long-operation.js'
 export { MemoryStore } from './store/memory/memory-store.js'
+export { restoreBackup } from './store/rocksdb/backup.js'
 export type {
   SessionChanges,
   SessionStore,
@@ -41,3 +47,6 @@ export type {
   StoreLogger
 } from './store/session-store.js'
 export type { CacheStats, ReaperStats, StoreStats, WriteStats } from './store/stats.js'
+export { type CopyResult, copySessions } from './transfer/copy.js'
+export { exportSessions } from './transfer/export.js'
+export { type ImportResult, importSessions } from './transfer/import.js'

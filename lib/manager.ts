@@ -1,6 +1,6 @@
 import type { CookieAttributes } from './cookie/attributes.js'
 import { findCookie } from './cookie/header.js'
-import { storeFailure } from './errors.js'
+import { NotSupportedError, storeFailure } from './errors.js'
 import { announce, announceFailure, events } from './events.js'
 import type { SessionRecord } from './record/record.js'
 import { decodeValue } from './record/value.js'
@@ -8,7 +8,10 @@ import type { SessionPolicy } from './session/policy.js'
 import { checkPrincipal, Session } from './session/session.js'
 import { UnitOfWork } from './session/unit-of-work.js'
 import { noteActivity } from './session/working-record.js'
+import type { BackupResult, LongOperation } from './store/long-operation.js'
 import { NO_STATS, type StoreStats } from './store/stats.js'
+import { exportSessions } from './transfer/export.js'
+import { type ImportResult, importSessions } from './transfer/import.js'
 
 /** What a list of sessions shows of one. */
 export interface SessionInfo {
@@ -157,6 +160,50 @@ export class SessionManager {
   async stats(): Promise<StoreStats> {
     const { store } = this.#policy
     return this.#guard('read its statistics', async () => store.stats?.() ?? NO_STATS)
+  }
+
+  /**
+   * Backs up all sessions, as they are at this moment, while requests go on. The folder becomes a
+   * database like the live one, quarantine included; a later backup to the same folder writes only
+   * what has changed. Half a backup is recognised: neither a restore nor a server takes it for a
+   * whole one, and the next backup to the folder completes it.
+   *
+   * @param folder a new or empty one, or one that holds an earlier backup
+   * @throws `SLED_SESSION_BACKUP_UNUSABLE` if it holds anything else,
+   *   `SLED_SESSION_NOT_SUPPORTED` if the store has no files of its own
+   */
+  async backup(folder: string, options?: LongOperation): Promise<BackupResult> {
+    const { store } = this.#policy
+    if (store.backup === undefined) {
+      throw new NotSupportedError(
+        'back itself up',
+        'Use export(), or what its server has for that.'
+      )
+    }
+    return store.backup(folder, options)
+  }
+
+  /**
+   * All sessions as text, one a line as JSON, in pieces: a source for `pipeline()`. It holds the
+   * data of every session.
+   */
+  export(options?: LongOperation): AsyncGenerator<string> {
+    return exportSessions(this.#policy.store, options)
+  }
+
+  /**
+   * Stores the sessions of an export, in the place of those with the same handle. Run it again if
+   * it stopped.
+   *
+   * @param source the text of an export, in pieces: a file stream, a request's body
+   * @throws `SLED_SESSION_IMPORT_REFUSED` naming the first line that is wrong
+   */
+  import(
+    source: AsyncIterable<string | Uint8Array>,
+    options?: LongOperation
+  ): Promise<ImportResult> {
+    const { store, now } = this.#policy
+    return importSessions(store, source, { ...options, now })
   }
 
   async #recordsOf(principal: string): Promise<SessionRecord[]> {

@@ -1,8 +1,8 @@
 import type { Storage } from './options.js'
 import type { RocksDatabase } from './store/rocksdb/binding.js'
-import { borrowDatabase, openDatabase } from './store/rocksdb/database.js'
+import { borrowDatabase, openDatabase, openReadOnly } from './store/rocksdb/database.js'
 import { RocksDBStore } from './store/rocksdb/rocksdb-store.js'
-import type { SessionStore } from './store/session-store.js'
+import type { SessionStore, StoreLogger } from './store/session-store.js'
 
 /** The store that the options ask for, not yet opened. `memory` is its budget in bytes. */
 export function openStore(storage: Storage, memory: number): SessionStore {
@@ -17,3 +17,39 @@ export function openStore(storage: Storage, memory: number): SessionStore {
       : () => openDatabase(storage.path, columnFamily, memtableBytes)
   return new RocksDBStore({ connect, durability, cacheBytes })
 }
+
+/** How {@link openSessionStore} opens a database. */
+export interface OpenStoreOptions {
+  /** The column family that holds the sessions. Default `session`. */
+  columnFamily?: string
+  /**
+   * Looks at the database as it is at this moment, whether a server holds it or not; nothing can
+   * be written. Default false.
+   */
+  readOnly?: boolean
+  /** Hears of corrupt records. Default: nobody does. */
+  log?: StoreLogger
+}
+
+/**
+ * A store on a database folder, for work on sessions while no server runs. Close it when done.
+ *
+ * @throws `SLED_SESSION_DATABASE_LOCKED` if a process holds the database, unless `readOnly` is set
+ */
+export async function openSessionStore(
+  path: string,
+  { columnFamily = 'session', readOnly = false, log = SILENT }: OpenStoreOptions = {}
+): Promise<SessionStore> {
+  const connect = readOnly
+    ? () => openReadOnly(path, columnFamily)
+    : () => openDatabase(path, columnFamily, MEMTABLE_BYTES)
+  // Such work is rare, and whoever did it relies on it: it may cost a sync.
+  const durability = readOnly ? 'process' : 'power'
+  const store = new RocksDBStore({ connect, durability, cacheBytes: CACHE_BYTES })
+  await store.open({ now: Date.now, log })
+  return store
+}
+
+const MEMTABLE_BYTES = 16 * 1024 * 1024
+const CACHE_BYTES = 4 * 1024 * 1024
+const SILENT: StoreLogger = { debug() {}, info() {}, warn() {}, error() {} }

@@ -1,4 +1,5 @@
 import type { SessionRecord } from '../record/record.js'
+import type { BackupResult, LongOperation } from './long-operation.js'
 import type { StoreStats } from './stats.js'
 
 /** The part of Fastify's logger that stores use. */
@@ -147,6 +148,12 @@ export interface SessionStore {
    * leave this out.
    */
   stats?(): Promise<StoreStats>
+
+  /**
+   * Backs up what is stored at this moment to a folder; see {@link SessionManager.backup}. Only
+   * for stores that have files of their own: others have the means of their servers.
+   */
+  backup?(folder: string, options?: LongOperation): Promise<BackupResult>
 
   /**
    * Deletes the sessions that are past their time and resolves to how many they were; each is

@@ -1,12 +1,22 @@
-import { resolve } from 'node:path'
-import { ColumnFamilyError, DatabaseLockedError, DatabaseOpenError } from '../../errors.js'
+import { stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import {
+  ColumnFamilyError,
+  DatabaseLockedError,
+  DatabaseOpenError,
+  PathUnusableError
+} from '../../errors.js'
 import { loadBinding, type RocksDatabase } from './binding.js'
 import { prepareFolder } from './folder.js'
+import { describeHolder } from './lock-holder.js'
 
 /** An open column family and how to let go of it. */
 export interface OpenColumnFamily {
   readonly db: RocksDatabase
   readonly path: string
+  readonly columnFamily: string
+  /** Nothing can be written. Another process may have the database open too. */
+  readonly readOnly: boolean
   close(): Promise<void>
 }
 
@@ -36,16 +46,68 @@ export async function openDatabase(
   try {
     await root.ready()
   } catch (error) {
-    throw explainOpenFailure(path, columnFamily, error as Error)
+    throw await explainOpenFailure(path, columnFamily, error as Error)
   }
   const db = root.columnFamily(family)
   return {
     db,
     path,
+    columnFamily,
+    readOnly: false,
     async close() {
       await db.close()
       await root.close()
     }
+  }
+}
+
+/**
+ * Opens a database as it is at this moment, to look at it. Whoever holds it goes on undisturbed,
+ * and what is written from here on is not seen.
+ *
+ * @throws {PathUnusableError} if there is none
+ */
+export async function openReadOnly(
+  folder: string,
+  columnFamily: string
+): Promise<OpenColumnFamily> {
+  const path = resolve(folder)
+  if (!(await holdsDatabase(path))) {
+    throw new PathUnusableError(path, 'there is no database in it', 'Name the folder of one.')
+  }
+  const RocksDB = await loadBinding()
+  const root = new RocksDB(path, { columnFamilies: [columnFamily], readOnly: true })
+  const db = root.columnFamily(columnFamily)
+  try {
+    await root.ready()
+  } catch (error) {
+    throw await explainOpenFailure(path, columnFamily, error as Error)
+  }
+  return {
+    db,
+    path,
+    columnFamily,
+    readOnly: true,
+    async close() {
+      await db.close()
+      await root.close()
+    }
+  }
+}
+
+/** Whether RocksDB has made a database in this folder. */
+export async function holdsDatabase(path: string): Promise<boolean> {
+  try {
+    return (await stat(join(path, 'CURRENT'))).isFile()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false
+    throw new PathUnusableError(
+      path,
+      `it cannot be read (${code})`,
+      'Give this process the right to read there.',
+      { cause: error }
+    )
   }
 }
 
@@ -67,12 +129,16 @@ export async function borrowDatabase(
         `Open it with new RocksDB(path, { columnFamilies: ['${columnFamily}'] }).`
       )
     }
-    throw explainOpenFailure(path, columnFamily, error as Error)
+    throw await explainOpenFailure(path, columnFamily, error as Error)
   }
-  return { db, path, close: () => db.close() }
+  return { db, path, columnFamily, readOnly: false, close: () => db.close() }
 }
 
-function explainOpenFailure(path: string, columnFamily: string, error: Error): Error {
+async function explainOpenFailure(
+  path: string,
+  columnFamily: string,
+  error: Error
+): Promise<Error> {
   const reason = error.message
   if (/lock hold by current process/i.test(reason)) {
     return new DatabaseLockedError(
@@ -85,8 +151,16 @@ function explainOpenFailure(path: string, columnFamily: string, error: Error): E
   if (/LOCK/.test(reason)) {
     return new DatabaseLockedError(
       path,
-      'another process',
+      await describeHolder(path),
       'stop it first, or give this one a path of its own. Several processes can share sessions only through a store made for that, such as Redis or Valkey.',
+      { cause: error }
+    )
+  }
+  if (/Column family not found/i.test(reason)) {
+    return new ColumnFamilyError(
+      path,
+      `has no column family "${columnFamily}"`,
+      'Name the one that the application uses.',
       { cause: error }
     )
   }

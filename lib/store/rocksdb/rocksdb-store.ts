@@ -2,8 +2,10 @@ import { RecordCorruptError, StoreUnavailableError, storeFailure } from '../../e
 import { events } from '../../events.js'
 import { handleOf, shortHandle } from '../../record/id.js'
 import type { SessionRecord } from '../../record/record.js'
+import type { BackupResult, LongOperation } from '../long-operation.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import type { StoreStats } from '../stats.js'
+import { backUp, refuseHalfMade } from './backup.js'
 import type { RocksWriteBatch } from './binding.js'
 import { RecordCache } from './cache.js'
 import { decodeRecord, encodeRecord } from './codec.js'
@@ -53,6 +55,7 @@ export class RocksDBStore implements SessionStore {
   #reader!: RecordReader
   readonly #finding = new Map<string, Promise<LiveRecord | null>>()
   #reaping: Promise<number> | null = null
+  readonly #backups = new Set<Promise<BackupResult>>()
   #closing = false
   #reaped = 0
   #refiled = 0
@@ -67,7 +70,8 @@ export class RocksDBStore implements SessionStore {
     const connection = await this.#options.connect()
     if (this.#options.durability === 'power') this.#walSync = new WalSync(connection)
     try {
-      await ensureFormat(connection.db, connection.path, context.now())
+      await refuseHalfMade(connection)
+      if (!connection.readOnly) await ensureFormat(connection.db, connection.path, context.now())
       await this.#walSync?.sync()
     } catch (error) {
       await this.#walSync?.close()
@@ -173,6 +177,15 @@ export class RocksDBStore implements SessionStore {
     }
   }
 
+  backup(folder: string, options: LongOperation = {}): Promise<BackupResult> {
+    const stopped = (): boolean => this.#closing
+    const running = this.#commit
+      .settled()
+      .then(() => backUp(this.#connection, folder, this.#context.now, stopped, options))
+    this.#backups.add(running)
+    return running.finally(() => this.#backups.delete(running))
+  }
+
   async stats(): Promise<StoreStats> {
     const { db, path } = this.#connection
     try {
@@ -206,6 +219,7 @@ export class RocksDBStore implements SessionStore {
 
   async close(): Promise<void> {
     this.#closing = true
+    await Promise.allSettled(this.#backups)
     await this.#reaping?.catch(() => {})
     await this.#commit.drain()
     await this.#walSync?.close()

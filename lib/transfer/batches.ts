@@ -1,0 +1,41 @@
+import { storeFailure } from '../errors.js'
+import type { SessionRecord } from '../record/record.js'
+import type { SessionStore } from '../store/session-store.js'
+
+/** Records written at once, and the bytes at which it is enough of them. */
+const BATCH = 128
+const BATCH_BYTES = 1024 * 1024
+
+/** Puts records into a store, a batch at a time. */
+export class RecordWriter {
+  readonly #store: SessionStore
+  readonly #onBatch: (written: number) => void
+  #batch: SessionRecord[] = []
+  #bytes = 0
+  written = 0
+
+  /** @param onBatch called after each batch with the sum of all; what it throws ends the work */
+  constructor(store: SessionStore, onBatch: (written: number) => void) {
+    this.#store = store
+    this.#onBatch = onBatch
+  }
+
+  async add(record: SessionRecord): Promise<void> {
+    this.#batch.push(record)
+    this.#bytes += record.size
+    if (this.#batch.length === BATCH || this.#bytes >= BATCH_BYTES) await this.flush()
+  }
+
+  async flush(): Promise<void> {
+    const batch = this.#batch
+    this.#batch = []
+    this.#bytes = 0
+    try {
+      if (batch.length > 0) await this.#store.putRecords(batch)
+    } catch (error) {
+      throw storeFailure('save sessions', error)
+    }
+    this.written += batch.length
+    this.#onBatch(this.written)
+  }
+}
