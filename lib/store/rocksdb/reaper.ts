@@ -1,20 +1,30 @@
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import type { RocksDatabase } from './binding.js'
 import { dueRange, parseExpiryKey } from './keys.js'
 import type { LiveRecord } from './live-record.js'
 
 /** Small enough that one batch does not hold up the event loop for more than some milliseconds. */
 const BATCH = 128
+const BATCH_WHEN_BUSY = 32
+
+/** While visitors write, the reaper rests this many times as long as its last batch took. */
+const REST_FACTOR = 4
+const LONGEST_REST_MS = 50
 
 /** What the reaper does to the store, and all that it knows of it. */
 export interface ReaperActions {
   readonly db: RocksDatabase
   readonly now: () => number
-  readonly stopped: () => boolean
+  /** How many writes the store has made so far, the reaper's own included. */
+  readonly writes: () => number
   find(handle: string): Promise<LiveRecord | null>
   expire(record: LiveRecord): Promise<void>
   refile(record: LiveRecord): Promise<void>
   removeEntry(key: Buffer): Promise<void>
 }
+
+/** Hears after each batch how many sessions the run has deleted so far. Must not throw. */
+export type ReapProgress = (deleted: number) => void
 
 /**
  * Deletes the sessions that are past their time. It reads the expiry index from its start up to
@@ -22,43 +32,127 @@ export interface ReaperActions {
  *
  * The index is lazy, as kernel timers are: a touch moves only the record's deadline. An entry
  * whose session lives on is filed again under the real deadline, once per lifetime at most.
- *
- * @returns how many sessions it deleted
  */
-export async function reapExpired(actions: ReaperActions): Promise<number> {
-  const until = actions.now()
-  let deleted = 0
-  while (!actions.stopped()) {
-    const keys = await dueKeys(actions.db, until)
-    const outcomes = await Promise.all(keys.map((key) => reapEntry(key, until, actions)))
-    deleted += outcomes.filter((expired) => expired).length
-    if (keys.length < BATCH) break
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-  return deleted
-}
+export class Reaper {
+  readonly #actions: ReaperActions
+  readonly #listeners = new Set<ReapProgress>()
+  readonly #stopping = new AbortController()
+  #running: Promise<number> | null = null
+  /**
+   * No entry is filed before this time. Without it each run would first step over the marks that
+   * the deletions of the last runs left, which RocksDB keeps until it compacts.
+   */
+  #head = 0
+  /** Runs that came to their end, sessions deleted and entries filed anew since opening. */
+  runs = 0
+  deleted = 0
+  refiled = 0
 
-async function dueKeys(db: RocksDatabase, now: number): Promise<Buffer[]> {
-  const options = { limit: BATCH, capacity: BATCH, values: false }
-  const keys: Buffer[] = []
-  for await (const { key } of db.iterator(dueRange(now), options)) keys.push(key)
-  return keys
-}
+  constructor(actions: ReaperActions) {
+    this.#actions = actions
+  }
 
-/** Resolves to whether the entry's session was deleted. */
-async function reapEntry(key: Buffer, now: number, actions: ReaperActions): Promise<boolean> {
-  const { expiresAt, handle } = parseExpiryKey(key)
-  const record = await actions.find(handle)
-  if (record === null || record.indexedAt !== expiresAt) {
-    // A write that moved the session's entry was under way while the index was read.
-    await actions.removeEntry(key)
-    return false
+  /** An entry with this time is on disk: the next run must not begin behind it. */
+  noteFiled(time: number): void {
+    if (time < this.#head) this.#head = time
   }
-  if (record.destroyed) return false
-  if (record.expiresAt > now) {
-    await actions.refile(record)
-    return false
+
+  /**
+   * Deletes what is past its time at this moment. A call during a run joins it, as two at once
+   * would only do the same work twice.
+   *
+   * @returns how many sessions the run deleted
+   */
+  run(onProgress?: ReapProgress): Promise<number> {
+    if (onProgress !== undefined) this.#listeners.add(onProgress)
+    this.#running ??= this.#run().finally(() => {
+      this.#running = null
+      this.#listeners.clear()
+    })
+    return this.#running
   }
-  await actions.expire(record)
-  return true
+
+  /** Resolves when the batch under way is done, the last one of its run. */
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    await this.#running?.catch(() => {})
+  }
+
+  async #run(): Promise<number> {
+    const until = this.#actions.now()
+    const from = this.#head
+    if (from > until) return 0
+    // What is filed from here on lowers it again: the run may have passed that place by then.
+    this.#head = Math.floor(until) + 1
+    try {
+      const { deleted, complete } = await this.#reap(from, until)
+      if (complete) this.runs++
+      else this.noteFiled(from)
+      return deleted
+    } catch (error) {
+      this.noteFiled(from)
+      throw error
+    }
+  }
+
+  async #reap(from: number, until: number): Promise<{ deleted: number; complete: boolean }> {
+    const { signal } = this.#stopping
+    let deleted = 0
+    let size = BATCH
+    let range: { gt?: Buffer; gte?: Buffer; lt: Buffer } = dueRange(from, until)
+    while (!signal.aborted) {
+      const start = performance.now()
+      const others = this.#actions.writes()
+      const keys = await this.#keys(range, size)
+      deleted += await this.#reapBatch(keys, until)
+      for (const onProgress of this.#listeners) onProgress(deleted)
+      const last = keys.at(-1)
+      if (last === undefined || keys.length < size) return { deleted, complete: true }
+      range = { gt: last, lt: range.lt }
+      const busy = this.#actions.writes() - others > keys.length
+      size = busy ? BATCH_WHEN_BUSY : BATCH
+      await (busy ? this.#rest(REST_FACTOR * (performance.now() - start)) : setImmediate())
+    }
+    return { deleted, complete: false }
+  }
+
+  /** Visitors come first; but the reaper gets on, or a store that is always busy would only grow. */
+  async #rest(milliseconds: number): Promise<void> {
+    const { signal } = this.#stopping
+    const rest = Math.min(milliseconds, LONGEST_REST_MS)
+    await setTimeout(rest, undefined, { signal }).catch(() => {})
+  }
+
+  async #keys(range: object, limit: number): Promise<Buffer[]> {
+    const options = { limit, capacity: limit, values: false }
+    const keys: Buffer[] = []
+    for await (const { key } of this.#actions.db.iterator(range, options)) keys.push(key)
+    return keys
+  }
+
+  /** Resolves to how many sessions it deleted. */
+  async #reapBatch(keys: Buffer[], until: number): Promise<number> {
+    const outcomes = await Promise.all(keys.map((key) => this.#reapEntry(key, until)))
+    const deleted = outcomes.filter((outcome) => outcome === 'deleted').length
+    this.deleted += deleted
+    this.refiled += outcomes.filter((outcome) => outcome === 'refiled').length
+    return deleted
+  }
+
+  async #reapEntry(key: Buffer, until: number): Promise<'deleted' | 'refiled' | 'removed'> {
+    const { expiresAt, handle } = parseExpiryKey(key)
+    const record = await this.#actions.find(handle)
+    if (record === null || record.indexedAt !== expiresAt) {
+      // A write that moved the session's entry was under way while the index was read.
+      await this.#actions.removeEntry(key)
+      return 'removed'
+    }
+    if (record.destroyed) return 'removed'
+    if (record.expiresAt > until) {
+      await this.#actions.refile(record)
+      return 'refiled'
+    }
+    await this.#actions.expire(record)
+    return 'deleted'
+  }
 }
