@@ -143,13 +143,27 @@ export class SessionManager {
    * Deletes the sessions that are past their time, at once instead of at the next `reapInterval`.
    * Runs never overlap: a call during a run gets that run's result.
    *
+   * @param options.onProgress told after each batch how many it is so far
    * @returns how many were deleted
    */
-  async deleteExpired(): Promise<number> {
+  async deleteExpired(options: { onProgress?: (deleted: number) => void } = {}): Promise<number> {
     const { store, log, sessionName } = this.#policy
-    const deleted = await this.#guard('delete expired sessions', () => store.deleteExpired())
+    const { onProgress } = options
+    let failure: { error: unknown } | null = null
+    // The run may be shared with others, whom an error of this listener does not concern.
+    const report = (deleted: number): void => {
+      try {
+        if (failure === null) onProgress?.(deleted)
+      } catch (error) {
+        failure = { error }
+      }
+    }
+    const start = performance.now()
+    const deleted = await this.#guard('delete expired sessions', () => store.deleteExpired(report))
+    const milliseconds = Math.round(performance.now() - start)
     events.reaped.publish({ sessionName, deleted })
-    if (deleted > 0) log.debug({ deleted }, 'expired sessions were deleted')
+    log[deleted > 0 ? 'info' : 'debug']({ deleted, milliseconds }, 'expired sessions were deleted')
+    if (failure !== null) throw (failure as { error: unknown }).error
     return deleted
   }
 

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { test } from 'tap'
 import { onInactivity } from '../lib/index.js'
+import type { RocksDatabase } from '../lib/store/rocksdb/binding.js'
 import { expiryKey } from '../lib/store/rocksdb/keys.js'
+import { Reaper } from '../lib/store/rocksdb/reaper.js'
 import {
   addCounter,
   cookieOf,
@@ -189,4 +191,110 @@ test('closing during a run stops it after its batch and leaves the rest for the 
 
   const again = await createApp(t, { path, now: clock.now, expiry })
   t.equal(await again.sessions.deleteExpired(), 1000 - deleted)
+})
+
+test('deadlines may have fractions of a millisecond', async (t) => {
+  const clock = new TestClock()
+  const path = await temporaryFolder(t)
+  const app = await createApp(t, { path, now: () => clock.time + 0.25, expiry })
+  addCounter(app)
+  await fetch(await listen(app))
+  clock.advance({ seconds: 10 })
+  t.equal(await app.sessions.deleteExpired(), 0, 'it is filed under the next whole one')
+  clock.advance({ milliseconds: 1 })
+  t.equal(await app.sessions.deleteExpired(), 1)
+  await app.close()
+  t.equal((await readDatabase(path)).length, 1)
+})
+
+test('a run reports its progress to all who wait for it, and an error is theirs alone', async (t) => {
+  const clock = new TestClock()
+  const app = await createApp(t, { now: clock.now, expiry })
+  addCounter(app)
+  await app.ready()
+  for (let index = 0; index < 300; index++) await app.inject('/')
+  clock.advance({ seconds: 10 })
+  const heard: number[] = []
+  const second: number[] = []
+  const runs = await Promise.allSettled([
+    app.sessions.deleteExpired({ onProgress: (deleted) => heard.push(deleted) }),
+    app.sessions.deleteExpired({ onProgress: (deleted) => second.push(deleted) }),
+    app.sessions.deleteExpired({
+      onProgress: () => {
+        throw new Error('mine')
+      }
+    })
+  ])
+  t.same(heard, [128, 256, 300])
+  t.same(second, heard)
+  t.match(runs, [{ value: 300 }, { value: 300 }, { reason: { message: 'mine' } }])
+})
+
+test('each run that deletes something is one line in the log', async (t) => {
+  const clock = new TestClock()
+  const lines: Record<string, unknown>[] = []
+  const stream = { write: (line: string) => lines.push(JSON.parse(line)) }
+  const app = await createApp(t, { now: clock.now, expiry }, { logger: { level: 'info', stream } })
+  addCounter(app)
+  await app.inject('/')
+  await app.sessions.deleteExpired()
+  clock.advance({ seconds: 10 })
+  await app.sessions.deleteExpired()
+  const found = lines.filter(({ msg }) => msg === 'expired sessions were deleted')
+  t.equal(found.length, 1)
+  t.match(found[0], { deleted: 1, milliseconds: Number })
+})
+
+test('while visitors write, batches get smaller', async (t) => {
+  const limits: number[] = []
+  let due = 400
+  let writes = 0
+  const entry = { key: expiryKey(1, randomBytes(32).toString('base64url')) }
+  const iterator = async function* (_: object, { limit }: { limit: number }) {
+    limits.push(limit)
+    for (let given = 0; given < limit && due > 0; given++, due--) yield entry
+  }
+  const reaper = new Reaper({
+    db: { iterator } as unknown as RocksDatabase,
+    now: () => 2,
+    writes: () => writes,
+    find: async () => null,
+    expire: async () => {},
+    refile: async () => {},
+    removeEntry: async () => {
+      writes++
+      // Beside the first 200 there is a visitor's write for each of the reaper's.
+      if (due > 200) writes++
+    }
+  })
+  t.equal(await reaper.run(), 0)
+  t.same(limits, [128, 32, 32, 32, 128, 128])
+})
+
+test('what deletions leave behind is compacted in the background', async (t) => {
+  const clock = new TestClock()
+  const path = await temporaryFolder(t)
+  await (await createApp(t, { path })).close()
+  await withDatabase(path, async (db) => {
+    const batch = db.write({ autoDestroy: true })
+    for (let index = 0; index < 25_000; index++) {
+      batch.tryPut(expiryKey(clock.time, randomBytes(32).toString('base64url')), Buffer.alloc(0))
+    }
+    await batch.flush()
+  })
+  const deletions = () =>
+    withDatabase(path, async (db) => {
+      const text = await db.getProperty('rocksdb.aggregated-table-properties')
+      return Number(/# deletions=(\d+)/.exec(text ?? '')?.[1])
+    })
+  const first = await createApp(t, { path, now: clock.now, expiry })
+  await first.sessions.deleteExpired()
+  await first.close()
+  t.equal(await deletions(), 25_000, 'opening writes them to a file')
+
+  const second = await createApp(t, { path, now: clock.now, expiry })
+  await second.sessions.deleteExpired()
+  await second.sessions.deleteExpired()
+  await second.close()
+  t.ok((await deletions()) < 25_000)
 })

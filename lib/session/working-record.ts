@@ -183,9 +183,9 @@ export function noteActivity(record: SessionRecord, policy: SessionPolicy): void
   record.expiresAt = deadline(record.expiry ?? policy.expiry, record.createdAt, now, policy)
 }
 
-/** Whether a record's deadline has moved far enough from what disk and browser know. */
+/** Whether a record's deadline has moved far enough, either way, from what disk and browser know. */
 export function lags(record: SessionRecord, policy: SessionPolicy): boolean {
   const interval =
     policy.touchInterval ?? defaultTouchInterval(record.expiry ?? policy.expiry, policy)
-  return record.expiresAt - record.settledExpiresAt >= interval
+  return Math.abs(record.expiresAt - record.settledExpiresAt) >= interval
 }

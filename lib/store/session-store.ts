@@ -158,8 +158,10 @@ export interface SessionStore {
   /**
    * Deletes the sessions that are past their time and resolves to how many they were; each is
    * counted once.
+   *
+   * @param onProgress told now and then how many it is so far; does not throw
    */
-  deleteExpired(): Promise<number>
+  deleteExpired(onProgress?: (deleted: number) => void): Promise<number>
 
   /** Finishes what is under way and gives back all resources. Never called twice. */
   close(): Promise<void>

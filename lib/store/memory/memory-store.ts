@@ -95,13 +95,14 @@ export class MemoryStore implements SessionStore {
     return { ...NO_STATS, store: 'memory', sessions: this.#records.size }
   }
 
-  async deleteExpired(): Promise<number> {
+  async deleteExpired(onProgress?: (deleted: number) => void): Promise<number> {
     let deleted = 0
     for (const record of this.#records.values()) {
       if (record.expiresAt > this.#now()) continue
       await this.destroy(record)
       deleted++
     }
+    onProgress?.(deleted)
     return deleted
   }
 

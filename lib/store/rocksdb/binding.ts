@@ -23,6 +23,8 @@ export interface RocksDatabase {
   currentWalFile(): Promise<{ number: number }>
   read(options?: { capacity?: number; autoDestroy?: boolean }): RocksReadBatch
   write(options?: { capacity?: number; autoDestroy?: boolean }): RocksWriteBatch
+  /** Takes texts alone: a Buffer is taken for options, and the whole column family compacted. */
+  compactRange(start: string, end: string): Promise<void>
 }
 
 export interface RocksReadBatch {

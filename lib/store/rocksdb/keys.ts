@@ -33,6 +33,11 @@ export function recordKey(handle: string): Buffer {
   return key
 }
 
+/** The time under which a deadline is filed: not before it, in whole ms. */
+export function indexTime(expiresAt: number): number {
+  return Math.max(0, Math.ceil(expiresAt))
+}
+
 /** `0x02`, expires-at in ms as 8 bytes big-endian, hash: an entry of the expiry index. */
 export function expiryKey(expiresAt: number, handle: string): Buffer {
   const key = Buffer.allocUnsafe(1 + TIME_BYTES + HASH_BYTES)
@@ -92,12 +97,9 @@ export function quarantineKey(handle: string): Buffer {
   return key
 }
 
-/** The part of the expiry index that has come due at a moment, that moment included. */
-export function dueRange(now: number): { gte: Buffer; lt: Buffer } {
-  const lt = Buffer.alloc(1 + TIME_BYTES)
-  lt[0] = EXPIRY
-  writeTime(lt, Math.floor(now) + 1)
-  return { gte: Buffer.from([EXPIRY]), lt }
+/** The part of the expiry index from one time until a moment, that moment included. */
+export function dueRange(from: number, now: number): { gte: Buffer; lt: Buffer } {
+  return { gte: timePrefix(from), lt: timePrefix(Math.floor(now) + 1) }
 }
 
 /** Takes an expiry key apart. */
@@ -106,6 +108,13 @@ export function parseExpiryKey(key: Buffer): { expiresAt: number; handle: string
     expiresAt: key.readUInt32BE(1) * 0x1_0000_0000 + key.readUInt32BE(5),
     handle: key.toString('base64url', 1 + TIME_BYTES)
   }
+}
+
+function timePrefix(time: number): Buffer {
+  const prefix = Buffer.allocUnsafe(1 + TIME_BYTES)
+  prefix[0] = EXPIRY
+  writeTime(prefix, time)
+  return prefix
 }
 
 function principalPrefix(principal: string): Buffer {
@@ -122,7 +131,7 @@ function successor(prefix: Buffer): Buffer {
 }
 
 function writeTime(key: Buffer, time: number): void {
-  const whole = Math.max(0, Math.ceil(time))
+  const whole = indexTime(time)
   key.writeUInt32BE(Math.floor(whole / 0x1_0000_0000), 1)
   key.writeUInt32BE(whole % 0x1_0000_0000, 5)
 }

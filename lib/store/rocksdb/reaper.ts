@@ -104,7 +104,7 @@ export class Reaper {
       const start = performance.now()
       const others = this.#actions.writes()
       const keys = await this.#keys(range, size)
-      deleted += await this.#reapBatch(keys, until)
+      deleted += await this.#reapBatch(keys)
       for (const onProgress of this.#listeners) onProgress(deleted)
       const last = keys.at(-1)
       if (last === undefined || keys.length < size) return { deleted, complete: true }
@@ -131,15 +131,15 @@ export class Reaper {
   }
 
   /** Resolves to how many sessions it deleted. */
-  async #reapBatch(keys: Buffer[], until: number): Promise<number> {
-    const outcomes = await Promise.all(keys.map((key) => this.#reapEntry(key, until)))
+  async #reapBatch(keys: Buffer[]): Promise<number> {
+    const outcomes = await Promise.all(keys.map((key) => this.#reapEntry(key)))
     const deleted = outcomes.filter((outcome) => outcome === 'deleted').length
     this.deleted += deleted
     this.refiled += outcomes.filter((outcome) => outcome === 'refiled').length
     return deleted
   }
 
-  async #reapEntry(key: Buffer, until: number): Promise<'deleted' | 'refiled' | 'removed'> {
+  async #reapEntry(key: Buffer): Promise<'deleted' | 'refiled' | 'removed'> {
     const { expiresAt, handle } = parseExpiryKey(key)
     const record = await this.#actions.find(handle)
     if (record === null || record.indexedAt !== expiresAt) {
@@ -148,7 +148,8 @@ export class Reaper {
       return 'removed'
     }
     if (record.destroyed) return 'removed'
-    if (record.expiresAt > until) {
+    // Not `until`: the clock may have been set back since the run began.
+    if (record.expiresAt > this.#actions.now()) {
       await this.#actions.refile(record)
       return 'refiled'
     }

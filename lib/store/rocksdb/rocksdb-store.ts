@@ -6,15 +6,17 @@ import type { BackupResult, LongOperation } from '../long-operation.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import type { StoreStats } from '../stats.js'
 import { backUp, refuseHalfMade } from './backup.js'
-import type { RocksWriteBatch } from './binding.js'
+import type { RocksDatabase, RocksWriteBatch } from './binding.js'
 import { RecordCache } from './cache.js'
 import { decodeRecord, encodeRecord } from './codec.js'
+import { Compaction } from './compaction.js'
 import type { OpenColumnFamily } from './database.js'
 import { estimateRecords, folderSize, readProperties } from './engine-stats.js'
 import { ensureFormat } from './format.js'
 import { GroupCommit, type Write } from './group-commit.js'
 import {
   expiryKey,
+  indexTime,
   parsePrincipalKey,
   principalKey,
   principalRange,
@@ -23,7 +25,7 @@ import {
   recordRange
 } from './keys.js'
 import { LiveRecord } from './live-record.js'
-import { reapExpired } from './reaper.js'
+import { Reaper, type ReapProgress } from './reaper.js'
 import { RecordReader } from './record-reader.js'
 import { scanRecords } from './scan.js'
 import { WalSync } from './wal-sync.js'
@@ -52,13 +54,12 @@ export class RocksDBStore implements SessionStore {
   #connection!: OpenColumnFamily
   #commit!: GroupCommit
   #walSync: WalSync | null = null
+  #reaper!: Reaper
+  #compaction!: Compaction
   #reader!: RecordReader
   readonly #finding = new Map<string, Promise<LiveRecord | null>>()
-  #reaping: Promise<number> | null = null
   readonly #backups = new Set<Promise<BackupResult>>()
   #closing = false
-  #reaped = 0
-  #refiled = 0
   quarantined = 0
 
   constructor(options: RocksDBStoreOptions) {
@@ -83,6 +84,8 @@ export class RocksDBStore implements SessionStore {
     const walSync = this.#walSync
     this.#commit = new GroupCommit(connection, walSync === null ? null : () => walSync.sync())
     this.#reader = new RecordReader(connection.db)
+    this.#reaper = this.#createReaper(connection.db)
+    this.#compaction = new Compaction(connection.db, () => this.#closing)
   }
 
   create(handle: string, createdAt: number, now: number, expiresAt: number): LiveRecord {
@@ -200,7 +203,7 @@ export class RocksDBStore implements SessionStore {
         diskBytes,
         cache: this.#cache.stats(),
         writes: this.#commit.stats(),
-        reaper: { deleted: this.#reaped, refiled: this.#refiled },
+        reaper: { deleted: this.#reaper.deleted, refiled: this.#reaper.refiled },
         quarantined: this.quarantined,
         engine
       }
@@ -209,18 +212,17 @@ export class RocksDBStore implements SessionStore {
     }
   }
 
-  deleteExpired(): Promise<number> {
-    // Two at once would only do the same work twice.
-    this.#reaping ??= this.#reap().finally(() => {
-      this.#reaping = null
-    })
-    return this.#reaping
+  async deleteExpired(onProgress?: ReapProgress): Promise<number> {
+    const deleted = await this.#reaper.run(onProgress)
+    if (!this.#closing) await this.#compaction.startIfDue()
+    return deleted
   }
 
   async close(): Promise<void> {
     this.#closing = true
     await Promise.allSettled(this.#backups)
-    await this.#reaping?.catch(() => {})
+    await this.#reaper.stop()
+    await this.#compaction.settled().catch(() => {})
     await this.#commit.drain()
     await this.#walSync?.close()
     await this.#connection.close()
@@ -239,9 +241,17 @@ export class RocksDBStore implements SessionStore {
     return finding
   }
 
+  /** As `find`, and not remembered as one that a visitor has asked for. */
+  async #findUnasked(handle: string): Promise<LiveRecord | null> {
+    const cached = this.#cache.get(handle)
+    if (cached !== undefined) return cached
+    const record = await this.find(handle)
+    if (record !== null && record.holders === 0) record.used = false
+    return record
+  }
+
   /** Files a record that lives on under its real deadline; for the reaper. */
   refile(record: LiveRecord): Promise<void> {
-    this.#refiled++
     record.refile = true
     return this.#enqueue(record)
   }
@@ -255,16 +265,13 @@ export class RocksDBStore implements SessionStore {
     }
   }
 
-  #reap(): Promise<number> {
-    return reapExpired({
-      db: this.#connection.db,
+  #createReaper(db: RocksDatabase): Reaper {
+    return new Reaper({
+      db,
       now: this.#context.now,
-      stopped: () => this.#closing,
-      find: (handle) => this.find(handle),
-      expire: (record) => {
-        this.#reaped++
-        return this.destroy(record)
-      },
+      writes: () => this.#commit.writes,
+      find: (handle) => this.#findUnasked(handle),
+      expire: (record) => this.destroy(record),
       refile: (record) => this.refile(record),
       removeEntry: (key) =>
         this.#commit.add({ writeTo: (batch) => batch.tryDelete(key), settled: () => {} })
@@ -396,12 +403,13 @@ export class RocksDBStore implements SessionStore {
     }
     if (record.failure !== null) return
     this.#indexPrincipal(record, record.principal, batch)
-    const { indexedAt, expiresAt } = record
+    const { indexedAt } = record
+    const time = indexTime(record.expiresAt)
     // A later deadline leaves the entry where it is: the reaper moves it when it gets there.
-    if (indexedAt === null || expiresAt < indexedAt || record.refile) {
+    if (indexedAt === null || time < indexedAt || record.refile) {
       if (indexedAt !== null) batch.tryDelete(expiryKey(indexedAt, record.handle))
-      record.indexedAt = expiresAt
-      batch.tryPut(expiryKey(expiresAt, record.handle), EMPTY)
+      record.indexedAt = time
+      batch.tryPut(expiryKey(time, record.handle), EMPTY)
     }
     record.refile = false
     batch.tryPut(key, encodeRecord(record, key))
@@ -426,6 +434,7 @@ export class RocksDBStore implements SessionStore {
       this.#cache.delete(record)
     } else {
       this.#cache.weigh(record)
+      if (record.indexedAt !== null) this.#reaper.noteFiled(record.indexedAt)
     }
   }
 }

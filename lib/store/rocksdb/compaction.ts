@@ -1,0 +1,81 @@
+import type { RocksDatabase } from './binding.js'
+
+/** Fewer deletion marks than this are not worth the work. */
+const LEAST_DELETIONS = 20_000
+/** Of all entries in the files. The garbage on disk stays in proportion to what is alive. */
+const DELETED_SHARE = 0.25
+
+/**
+ * The pieces in which the column family is compacted, so that closing never waits for more than
+ * one. The indexes come first: they are the smallest, and reading them suffers most. The binding
+ * takes bounds as text, and UTF-8 begins no character with 0x80 to 0xc1, so this is as evenly as
+ * a text can divide the records.
+ */
+const PIECES: [start: string, end: string][] = [
+  ['\x02', '\x03'],
+  ['\x03', '\x04'],
+  ...pairs([
+    '\x01',
+    ...['\x10', '\x20', '\x30', '\x40', '\x50', '\x60', '\x70'].map((byte) => `\x01${byte}`),
+    ...['\u0080', '\u0400', '\u1000', '\u{10000}'].map((character) => `\x01${character}`),
+    '\x02'
+  ]),
+  ['\x04', '\x05']
+]
+
+/**
+ * Gives the disk back what deleted sessions took. RocksDB only marks entries as deleted, and
+ * drops them, marks included, when it merges files; left to itself it may keep the last million
+ * sessions for ever if no others follow them.
+ */
+export class Compaction {
+  readonly #db: RocksDatabase
+  readonly #stopped: () => boolean
+  #running: Promise<void> | null = null
+  /** How many were done since opening. */
+  runs = 0
+
+  constructor(db: RocksDatabase, stopped: () => boolean) {
+    this.#db = db
+    this.#stopped = stopped
+  }
+
+  /** Compacts in the background if enough has been deleted. Resolves when it has decided. */
+  async startIfDue(): Promise<void> {
+    if (this.#running !== null || !(await this.#isDue())) return
+    this.#running = this.#run().finally(() => {
+      this.#running = null
+    })
+    this.#running.catch(() => {})
+  }
+
+  /** Resolves when nothing is under way; rejects if it failed. */
+  async settled(): Promise<void> {
+    await this.#running
+  }
+
+  async #isDue(): Promise<boolean> {
+    const properties = await this.#db.getProperty('rocksdb.aggregated-table-properties')
+    const entries = numberIn(properties, '# entries')
+    const deletions = numberIn(properties, '# deletions')
+    return deletions >= LEAST_DELETIONS && deletions >= DELETED_SHARE * entries
+  }
+
+  async #run(): Promise<void> {
+    for (const [start, end] of PIECES) {
+      if (this.#stopped()) return
+      await this.#db.compactRange(start, end)
+    }
+    this.runs++
+  }
+}
+
+/** One number of RocksDB's text `# entries=5; # deletions=2; …`. */
+function numberIn(properties: string | undefined, name: string): number {
+  const [, digits] = new RegExp(`${name}=(\\d+)`).exec(properties ?? '') ?? []
+  return Number(digits ?? 0)
+}
+
+function pairs(bounds: string[]): [string, string][] {
+  return bounds.slice(1).map((end, at) => [bounds[at] as string, end])
+}
