@@ -33,32 +33,56 @@ const EXPIRY_KINDS = [null, 'session-end', 'inactivity', 'date-time'] as const
 
 export function encodeRecord(record: LiveRecord, key: Buffer): Buffer {
   const { data, principal, metadata } = record
-  const lengths = HEADER_BYTES
   let texts = (principal ?? '') + (metadata ?? '')
-  const textsAt = lengths + 8 + 8 * data.size
-  // Three bytes a UTF-16 unit is the most that UTF-8 takes.
-  let units = texts.length
-  for (const [name, text] of data) units += keyToText(name).length + text.length
-  const bytes = Buffer.allocUnsafe(textsAt + 3 * units + CHECKSUM_BYTES)
-  bytes[0] = VERSION
-  writeExpiry(bytes, record.expiry)
-  bytes.writeDoubleBE(record.createdAt, 2)
-  bytes.writeDoubleBE(record.lastSeenAt, 10)
-  bytes.writeDoubleBE(record.expiresAt, 18)
-  bytes.writeDoubleBE(record.indexedAt ?? 0, 26)
-  bytes.writeUInt32BE(data.size, 42)
-  bytes.writeUInt32BE(principal === null ? ABSENT : principal.length, lengths)
-  bytes.writeUInt32BE(metadata === null ? ABSENT : metadata.length, lengths + 4)
-  let at = lengths + 8
+  for (const [name, text] of data) texts += keyToText(name) + text
+  const textsAt = HEADER_BYTES + 8 + 8 * data.size
+  const from = reserve(textsAt + mostBytes(texts) + CHECKSUM_BYTES)
+  slab[from] = VERSION
+  writeExpiry(from, record.expiry)
+  view.setFloat64(from + 2, record.createdAt)
+  view.setFloat64(from + 10, record.lastSeenAt)
+  view.setFloat64(from + 18, record.expiresAt)
+  view.setFloat64(from + 26, record.indexedAt ?? 0)
+  view.setUint32(from + 42, data.size)
+  view.setUint32(from + HEADER_BYTES, principal === null ? ABSENT : principal.length)
+  view.setUint32(from + HEADER_BYTES + 4, metadata === null ? ABSENT : metadata.length)
+  let at = from + HEADER_BYTES + 8
   for (const [name, text] of data) {
-    const keyText = keyToText(name)
-    at = bytes.writeUInt32BE(keyText.length, at)
-    at = bytes.writeUInt32BE(text.length, at)
-    texts += keyText + text
+    view.setUint32(at, keyToText(name).length)
+    view.setUint32(at + 4, text.length)
+    at += 8
   }
-  const end = textsAt + bytes.write(texts, textsAt, 'utf8')
-  bytes.writeUInt32BE(checksum(bytes.subarray(0, end), key), end)
-  return bytes.subarray(0, end + CHECKSUM_BYTES)
+  const end = at + slab.write(texts, at, 'utf8')
+  view.setUint32(end, checksum(slab.subarray(from, end), key))
+  used = end + CHECKSUM_BYTES
+  return slab.subarray(from, used)
+}
+
+const SLAB_BYTES = 64 * 1024
+
+/**
+ * Records are encoded one behind the other: a buffer of its own for each would cost more than
+ * its encoding. No byte is used twice, so whoever writes a record may take their time.
+ */
+let slab = Buffer.allocUnsafeSlow(SLAB_BYTES)
+let view = new DataView(slab.buffer)
+let used = 0
+
+/** Makes sure that so many bytes are free in the slab, and returns where they begin. */
+function reserve(bytes: number): number {
+  if (used + bytes > slab.length) {
+    slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, bytes))
+    view = new DataView(slab.buffer)
+    used = 0
+  }
+  return used
+}
+
+const LONG_TEXT = 4096
+
+/** How much space a text may need in UTF-8: three bytes a unit at most, counted if that is much. */
+function mostBytes(text: string): number {
+  return text.length < LONG_TEXT ? 3 * text.length : Buffer.byteLength(text)
 }
 
 /** @throws {RecordCorruptError} if the bytes are not a record of this key */
@@ -109,12 +133,12 @@ function checksum(bytes: Buffer, key: Buffer): number {
   return crc32(bytes, crc32(key))
 }
 
-function writeExpiry(bytes: Buffer, expiry: Expiry | null): void {
-  bytes[1] = EXPIRY_KINDS.indexOf(expiry === null ? null : expiry.kind)
+function writeExpiry(from: number, expiry: Expiry | null): void {
   let value = 0
   if (expiry?.kind === 'inactivity') value = expiry.milliseconds
   if (expiry?.kind === 'date-time') value = expiry.at
-  bytes.writeDoubleBE(value, 34)
+  slab[from + 1] = EXPIRY_KINDS.indexOf(expiry === null ? null : expiry.kind)
+  view.setFloat64(from + 34, value)
 }
 
 function readExpiry(bytes: Buffer): Expiry | null {

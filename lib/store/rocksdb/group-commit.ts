@@ -9,6 +9,9 @@ export interface Write {
   settled(error: Error | null): void
 }
 
+/** The binding keeps batches up to this capacity for the next one. */
+const REUSED_CAPACITY = 16
+
 class Group {
   readonly writes: Write[] = []
   readonly done: Promise<void>
@@ -104,7 +107,7 @@ export class GroupCommit {
 
   async #write(group: Group): Promise<void> {
     const batch = this.#connection.db.write({
-      capacity: 2 * group.writes.length,
+      capacity: Math.max(REUSED_CAPACITY, 2 * group.writes.length),
       autoDestroy: true
     })
     for (const write of group.writes) write.writeTo(batch)
