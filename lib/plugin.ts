@@ -10,6 +10,7 @@ import type { SessionPolicy } from './session/policy.js'
 import type { Session } from './session/session.js'
 import { Turnstile } from './session/turnstile.js'
 import { openStore } from './storage.js'
+import { BoundedStore } from './store/bounded-store.js'
 
 async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Promise<void> {
   const options = checkOptions(given)
@@ -17,7 +18,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   if (fastify.hasRequestDecorator(sessionName) || fastify.hasDecorator(`${sessionName}s`)) {
     throw new InvalidOptionError('sessionName', `"${sessionName}" is taken: choose another`)
   }
-  const store = openStore(options.storage, options.memory)
+  const store = new BoundedStore(openStore(options.storage, options.memory))
   const policy: SessionPolicy = { ...options, store, log: fastify.log, updates: new Turnstile() }
   await store.open({ now: options.now, log: fastify.log })
 

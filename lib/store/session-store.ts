@@ -47,7 +47,8 @@ export interface SessionStore {
    * for a person to look at, and logged. A record in memory is returned at once, not as a promise.
    *
    * A store that is the only writer returns the same object to all who hold it at one time: what
-   * one changes, all see. Each returned record must be given back with `release`.
+   * one changes, all see. A record with a `failure` is never returned: it no longer stands for
+   * what is stored, which is then read anew. Each returned record must be given back with `release`.
    */
   load(id: string): SessionRecord | null | Promise<SessionRecord | null>
 

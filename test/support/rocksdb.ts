@@ -54,6 +54,8 @@ export interface Traffic {
   iterated: number
   /** What fails, as a full or broken disk would make it. */
   failing: 'write' | 'read' | 'iterator' | null
+  /** What takes this long, as a disk that hangs would make it. */
+  held: { what: 'write' | 'read'; until: Promise<void> } | null
 }
 
 /** A database as an application would have it open, with a count of what is asked of it. */
@@ -64,7 +66,7 @@ export async function openApplicationDatabase(
   const RocksDB = await loadBinding()
   const db = new RocksDB(path, { columnFamilies: families })
   await db.ready()
-  const traffic: Traffic = { writes: 0, reads: 0, iterated: 0, failing: null }
+  const traffic: Traffic = { writes: 0, reads: 0, iterated: 0, failing: null, held: null }
   const { columnFamily } = db
   db.columnFamily = function spyOnFamily(name) {
     return spy(columnFamily.call(this, name), traffic)
@@ -77,11 +79,15 @@ function spy(family: RocksDatabase, traffic: Traffic): RocksDatabase {
   const failIf = (what: Traffic['failing']): void => {
     if (traffic.failing === what) throw new Error('IO error: No space left on device')
   }
+  const holdIf = async (what: 'write' | 'read'): Promise<void> => {
+    if (traffic.held?.what === what) await traffic.held.until
+  }
   family.write = (options) => {
     traffic.writes++
     const batch = write.call(family, options)
     const { flush } = batch
     batch.flush = async () => {
+      await holdIf('write')
       // The database waits for every batch when it closes.
       if (traffic.failing === 'write') (batch as unknown as { destroy(): void }).destroy()
       failIf('write')
@@ -95,7 +101,9 @@ function spy(family: RocksDatabase, traffic: Traffic): RocksDatabase {
     const { get } = batch
     batch.get = async (key) => {
       failIf('read')
-      return get.call(batch, key)
+      const value = await get.call(batch, key)
+      await holdIf('read')
+      return value
     }
     return batch
   }

@@ -27,7 +27,7 @@ export class MemoryStore implements SessionStore {
   }
 
   loadByHandle(handle: string): SessionRecord | null {
-    const record = this.#records.get(handle)
+    const record = this.#current(handle)
     return record !== undefined && record.expiresAt > this.#now() ? record : null
   }
 
@@ -62,6 +62,16 @@ export class MemoryStore implements SessionStore {
   async handlesOf(principal: string): Promise<string[]> {
     const records = [...this.#records.values()]
     return records.filter((record) => record.principal === principal).map(({ handle }) => handle)
+  }
+
+  /** The live record; one that no longer stands for what was saved gives way to one that does. */
+  #current(handle: string): SessionRecord | undefined {
+    const record = this.#records.get(handle)
+    if (record === undefined || record.failure === null) return record
+    const saved = this.#saved.get(handle)?.copy()
+    if (saved === undefined) this.#records.delete(handle)
+    else this.#records.set(handle, saved)
+    return saved
   }
 
   async count(): Promise<number> {

@@ -135,9 +135,18 @@ export class RocksDBStore implements SessionStore {
 
   replace(old: SessionRecord, fresh: SessionRecord): Promise<boolean> {
     if (old.failure !== null) return Promise.reject(old.failure)
-    this.#adopt(fresh as LiveRecord)
+    const live = fresh as LiveRecord
+    this.#adopt(live)
+    const write = this.#asWrite(live)
     // One turn, so one group: both or neither.
-    this.#enqueue(fresh as LiveRecord)
+    this.#commit.add({
+      ...write,
+      writeTo: (batch) => {
+        // An earlier write of the old one has failed, and then this one is not made.
+        live.failure ??= old.failure
+        write.writeTo(batch)
+      }
+    })
     return this.destroy(old).then(() => true)
   }
 
@@ -394,6 +403,7 @@ export class RocksDBStore implements SessionStore {
   #write(record: LiveRecord, batch: RocksWriteBatch): void {
     record.queued = false
     record.writing++
+    if (record.failure !== null) return
     const key = recordKey(record.handle)
     if (record.destroyed) {
       batch.tryDelete(key)
@@ -401,7 +411,6 @@ export class RocksDBStore implements SessionStore {
       this.#indexPrincipal(record, null, batch)
       return
     }
-    if (record.failure !== null) return
     this.#indexPrincipal(record, record.principal, batch)
     const { indexedAt } = record
     const time = indexTime(record.expiresAt)
@@ -430,7 +439,7 @@ export class RocksDBStore implements SessionStore {
       record.failure ??= new StoreUnavailableError('save a session', { cause: error })
       record.destroyed = false
       this.#cache.delete(record)
-    } else if (record.destroyed && !record.queued) {
+    } else if ((record.destroyed || record.failure !== null) && !record.queued) {
       this.#cache.delete(record)
     } else {
       this.#cache.weigh(record)
