@@ -4,4 +4,5 @@ export type {
   NodeRedisCluster,
   RedisClient
 } from './client.js'
+export { connectRedisStore, type OwnRedisStore } from './connect.js'
 export { RedisStore, type RedisStoreOptions } from './redis-store.js'
