@@ -182,6 +182,7 @@ export class UnitOfWork extends WorkingRecord {
       return true
     }
     const text = this.encode(key, value)
+    this.disown(key)
     let swapped: boolean
     try {
       swapped = await store.compareAndSet(record, key, expected, text)

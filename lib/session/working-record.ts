@@ -79,9 +79,14 @@ export class WorkingRecord {
     return text
   }
 
+  /** What was set or changed in place of a key is not to be saved: it may not be what is stored. */
+  protected disown(key: string): void {
+    this.changes?.delete(key)
+    this.#handed?.forget(key)
+  }
+
   /** A value was stored past `changes`: there is nothing of it left to save but the activity. */
   protected keepSwapped(record: SessionRecord, key: string, value: unknown, text: string): void {
-    this.changes?.delete(key)
     this.#handed ??= new HandedOutValues()
     this.#handed.put(key, value, text)
     noteActivity(record, this.policy)

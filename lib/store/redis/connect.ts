@@ -24,14 +24,17 @@ const CONNECT_TIMEOUT = 5000
  * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for another URL, or without a client
  * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
  */
-export async function connectRedisStore(url: string): Promise<OwnRedisStore> {
+export async function connectRedisStore(
+  url: string,
+  load: (name: string) => Promise<unknown> = (name) => import(name)
+): Promise<OwnRedisStore> {
   const address = URL.canParse(url) ? new URL(url) : null
   if (address === null || !/^rediss?:$/.test(address.protocol)) {
     throw new InvalidOptionError('url', 'must begin with redis:// or rediss://')
   }
   const prefix = address.searchParams.get('prefix')
   address.searchParams.delete('prefix')
-  const connect = await findClient()
+  const connect = await findClient(load)
   const { client, disconnect } = await connect(address.href).catch((error: unknown) => {
     throw new StoreUnavailableError('reach Redis', { cause: error })
   })
@@ -43,11 +46,13 @@ export async function connectRedisStore(url: string): Promise<OwnRedisStore> {
   }
 }
 
-async function findClient(): Promise<(url: string) => Promise<Connection>> {
-  const redis = await import('redis' as string).catch(() => null)
-  if (redis !== null) return (url) => connectNodeRedis(redis, url)
-  const ioredis = await import('ioredis' as string).catch(() => null)
-  if (ioredis !== null) return (url) => connectIORedis(ioredis, url)
+async function findClient(
+  load: (name: string) => Promise<unknown>
+): Promise<(url: string) => Promise<Connection>> {
+  const redis = await load('redis').catch(() => null)
+  if (redis !== null) return (url) => connectNodeRedis(redis as NodeRedis, url)
+  const ioredis = await load('ioredis').catch(() => null)
+  if (ioredis !== null) return (url) => connectIORedis(ioredis as IORedis, url)
   throw new InvalidOptionError('url', 'needs a client: "npm install redis", or ioredis')
 }
 

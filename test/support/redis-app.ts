@@ -1,0 +1,42 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import { Redis } from 'ioredis'
+import { createClient } from 'redis'
+import type { Test } from 'tap'
+import type { SledSessionOptions } from '../../lib/index.js'
+import { type RedisClient, RedisStore } from '../../lib/store/redis/index.js'
+import { createApp } from './app.js'
+
+/** Ready clients of both packages, with the settings that they come with; closed after the test. */
+export const CLIENTS: Record<string, (t: Test, url: string) => Promise<RedisClient>> = {
+  async redis(t, url) {
+    const client = createClient({ url })
+    client.on('error', () => {})
+    await client.connect()
+    t.teardown(() => client.destroy())
+    return client
+  },
+  async ioredis(t, url) {
+    const client = new Redis(url)
+    client.on('error', () => {})
+    await once(client, 'ready')
+    t.teardown(() => client.disconnect())
+    return client
+  }
+}
+
+/** A prefix for the keys of one test. */
+export function somePrefix(): string {
+  return `{${randomUUID()}}:`
+}
+
+/** An application whose sessions are on a Redis. */
+export function createRedisApp(
+  t: Test,
+  store: ConstructorParameters<typeof RedisStore>[0],
+  options: SledSessionOptions = {},
+  server: FastifyServerOptions = {}
+): Promise<FastifyInstance> {
+  return createApp(t, { store: new RedisStore(store), ...options }, server)
+}
