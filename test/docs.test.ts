@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
 import { createApp } from './support/app.js'
 import { freePort } from './support/ports.js'
+import { startRedis } from './support/redis.js'
 import {
   listPages,
   readSnippets,
@@ -26,17 +27,26 @@ async function folderOf(t: Test): Promise<string> {
   return folder
 }
 
+/** The pages show the usual ports; here they are free ones, with a Redis of our own behind one. */
+async function withPorts(t: Test, code: string, port: number): Promise<string> {
+  const own = code.replaceAll('3000', String(port))
+  if (!own.includes('6379')) return own
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  return own.replaceAll('6379', String(redis.port))
+}
+
 async function runModule(t: Test, snippet: Snippet): Promise<void> {
   const folder = await folderOf(t)
-  const port = String(await freePort())
+  const port = await freePort()
   const file = join(folder, 'snippet.ts')
-  await writeFile(file, toModule(snippet).replaceAll('3000', port))
+  await writeFile(file, await withPorts(t, toModule(snippet), port))
   t.same(types.errors(file), [], 'its types are right')
   const runner = join(root, 'test', 'fixtures', 'run-snippet.ts')
   await runOrFail(
     t,
     process.execPath,
-    ['--import', import.meta.resolve('tsx'), runner, snippet.kind, file, port],
+    ['--import', import.meta.resolve('tsx'), runner, snippet.kind, file, String(port)],
     folder
   )
 }
@@ -49,7 +59,12 @@ async function runShell(t: Test, { code }: Snippet): Promise<void> {
   for (let visitor = 0; visitor < 3; visitor++) await app.inject('/')
   await app.close()
   await linkCommands(folder)
-  await runOrFail(t, 'bash', ['-euo', 'pipefail', '-c', code], folder)
+  await runOrFail(
+    t,
+    'bash',
+    ['-euo', 'pipefail', '-c', await withPorts(t, code, await freePort())],
+    folder
+  )
 }
 
 async function linkCommands(folder: string): Promise<void> {
