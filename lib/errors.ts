@@ -48,6 +48,14 @@ export const FormatUnsupportedError: ErrorClass<
   'The database "%s" has format %s, this version knows formats up to %s. It was left untouched: run the version that wrote it, or a newer one.'
 )
 
+/** The column family is not one of this plugin's, or its format entry is damaged. */
+export const FormatUnreadableError: ErrorClass<
+  [path: string, columnFamily: string, found: string, remedy: string, ...Options]
+> = createError(
+  'SLED_SESSION_FORMAT_UNREADABLE',
+  'The database "%s" has entries in the column family "%s", but %s. It was left untouched. %s'
+)
+
 /** A value handed to the session cannot be stored. Nothing was changed. */
 export const ValueNotStorableError: ErrorClass<[key: string, problem: string, ...Options]> =
   createError(

@@ -6,6 +6,7 @@ export {
   ColumnFamilyError,
   DatabaseLockedError,
   DatabaseOpenError,
+  FormatUnreadableError,
   FormatUnsupportedError,
   ImportRefusedError,
   InvalidOptionError,

@@ -9,6 +9,7 @@ import {
 import { loadBinding, type RocksDatabase } from './binding.js'
 import { prepareFolder } from './folder.js'
 import { describeHolder } from './lock-holder.js'
+import { removeOldLogs } from './old-logs.js'
 
 /** An open column family and how to let go of it. */
 export interface OpenColumnFamily {
@@ -48,6 +49,7 @@ export async function openDatabase(
   } catch (error) {
     throw await explainOpenFailure(path, columnFamily, error as Error)
   }
+  await removeOldLogs(path)
   const db = root.columnFamily(family)
   return {
     db,

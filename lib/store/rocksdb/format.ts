@@ -1,28 +1,83 @@
-import { FormatUnsupportedError } from '../../errors.js'
+import { FormatUnreadableError, FormatUnsupportedError } from '../../errors.js'
 import type { RocksDatabase } from './binding.js'
+import type { OpenColumnFamily } from './database.js'
 import { META_KEY } from './keys.js'
 
 /** The storage format that this version writes. */
 export const FORMAT_VERSION = 1
 
+/** What the meta entry says, as JSON. Others may keep more in it, which stays as it is. */
+export interface FormatMeta {
+  readonly format: number
+  readonly createdAt?: string
+  /** A migration that is under way: to which format, and the last key done in base64url. */
+  readonly migrating?: { readonly to: number; readonly after: string }
+  /** The migrations that are done. */
+  readonly migrated?: readonly { readonly to: number; readonly at: string }[]
+}
+
 /**
- * Reads the format that the column family is in; a new one is given this version's.
+ * Reads the format that a column family is in, and changes nothing.
  *
- * @throws {FormatUnsupportedError} if a newer version wrote it; it is left untouched
+ * @returns `null` if the column family is empty
+ * @throws {FormatUnsupportedError} if a newer version wrote it
+ * @throws {FormatUnreadableError} if it is not this plugin's, or its format cannot be told
  */
-export async function ensureFormat(db: RocksDatabase, path: string, now: number): Promise<void> {
-  const meta = await db.get(META_KEY)
-  if (meta === null) {
-    const batch = db.write({ autoDestroy: true })
-    batch.tryPut(
-      META_KEY,
-      Buffer.from(
-        JSON.stringify({ format: FORMAT_VERSION, createdAt: new Date(now).toISOString() })
-      )
-    )
-    await batch.flush()
-    return
+export async function checkFormat(
+  { db, path, columnFamily, readOnly }: OpenColumnFamily,
+  known = FORMAT_VERSION
+): Promise<FormatMeta | null> {
+  const bytes = await db.get(META_KEY)
+  if (bytes === null) {
+    if (!(await isEmpty(db))) throw unreadable(path, columnFamily, 'no format entry')
+    return null
   }
-  const { format } = JSON.parse(meta.toString()) as { format: number }
-  if (format > FORMAT_VERSION) throw new FormatUnsupportedError(path, format, FORMAT_VERSION)
+  const meta = parseMeta(bytes)
+  if (meta === null) throw unreadable(path, columnFamily, 'a format entry that cannot be read')
+  if (meta.format > known) throw new FormatUnsupportedError(path, meta.format, known)
+  if (meta.format < known && readOnly) {
+    throw new FormatUnreadableError(
+      path,
+      columnFamily,
+      `the older format ${meta.format}`,
+      'Open it once to write, as a server does: that migrates it.'
+    )
+  }
+  return meta
+}
+
+/** Gives an empty column family the format of this version. */
+export async function writeFirstMeta(db: RocksDatabase, now: number): Promise<FormatMeta> {
+  const meta = { format: FORMAT_VERSION, createdAt: new Date(now).toISOString() }
+  const batch = db.write({ autoDestroy: true })
+  batch.tryPut(META_KEY, encodeMeta(meta))
+  await batch.flush()
+  return meta
+}
+
+export function encodeMeta(meta: FormatMeta): Buffer {
+  return Buffer.from(JSON.stringify(meta))
+}
+
+function parseMeta(bytes: Buffer): FormatMeta | null {
+  try {
+    const meta = JSON.parse(bytes.toString()) as FormatMeta | null
+    return meta !== null && Number.isSafeInteger(meta.format) && meta.format > 0 ? meta : null
+  } catch {
+    return null
+  }
+}
+
+async function isEmpty(db: RocksDatabase): Promise<boolean> {
+  for await (const _ of db.iterator({ gte: META_KEY }, { limit: 1, values: false })) return false
+  return true
+}
+
+function unreadable(path: string, columnFamily: string, found: string): Error {
+  return new FormatUnreadableError(
+    path,
+    columnFamily,
+    found,
+    'If it belongs to an application of its own, choose another "columnFamily" or "path". If sessions were in it, see "sled-session verify" and restore a backup.'
+  )
 }

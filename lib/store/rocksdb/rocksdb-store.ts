@@ -12,7 +12,7 @@ import { decodeRecord, encodeRecord } from './codec.js'
 import { Compaction } from './compaction.js'
 import type { OpenColumnFamily } from './database.js'
 import { estimateRecords, folderSize, readProperties } from './engine-stats.js'
-import { ensureFormat } from './format.js'
+import { checkFormat } from './format.js'
 import { GroupCommit, type Write } from './group-commit.js'
 import {
   expiryKey,
@@ -25,6 +25,7 @@ import {
   recordRange
 } from './keys.js'
 import { LiveRecord } from './live-record.js'
+import { upgradeFormat } from './migrations.js'
 import { Reaper, type ReapProgress } from './reaper.js'
 import { RecordReader } from './record-reader.js'
 import { scanRecords } from './scan.js'
@@ -71,8 +72,10 @@ export class RocksDBStore implements SessionStore {
     const connection = await this.#options.connect()
     if (this.#options.durability === 'power') this.#walSync = new WalSync(connection)
     try {
+      // First of all, so that a newer format is left untouched.
+      await checkFormat(connection)
       await refuseHalfMade(connection)
-      if (!connection.readOnly) await ensureFormat(connection.db, connection.path, context.now())
+      if (!connection.readOnly) await upgradeFormat(connection, context)
       await this.#walSync?.sync()
     } catch (error) {
       await this.#walSync?.close()
