@@ -1,7 +1,7 @@
-import { PROFILE } from './peers.js'
+import { BIG, PROFILE } from './peers.js'
 
 interface Request {
-  session: { counter?: number; profile?: string }
+  session: { counter?: number; profile?: string; destroy(done: () => void): void }
 }
 interface Response {
   type(name: string): Response
@@ -40,6 +40,11 @@ export async function expressApp(
     request.session.profile = PROFILE
     reply(response, 0)
   })
+  app.get('/big', (request, response) => {
+    request.session.profile = BIG
+    reply(response, 0)
+  })
+  app.get('/destroy', (request, response) => request.session.destroy(() => reply(response, 0)))
   return new Promise((resolve) => {
     const server = app.listen(0, '127.0.0.1', () => resolve(server.address().port))
   })

@@ -13,12 +13,15 @@ import { expressApp } from './peer-express.js'
 
 /** One text of a session that all peers keep beside the counter, so that records have a real size. */
 export const PROFILE = 'x'.repeat(400)
+/** A session for those who keep much in one. */
+export const BIG = 'x'.repeat(32 * 1024)
 const SECRET = 'a secret for benchmarks that is of no other use whatever'
 
 /** How one peer reads and writes. */
 interface Access {
   get(request: FastifyRequest, key: string): unknown
   set(request: FastifyRequest, reply: FastifyReply, key: string, value: unknown): void
+  destroy(request: FastifyRequest): unknown
 }
 
 /** Starts a peer's server; resolves to its port. */
@@ -31,7 +34,7 @@ async function load<T>(name: string): Promise<T> {
 type Plugin = FastifyPluginCallback<object>
 
 /** The routes that each peer on Fastify serves. */
-function addRoutes(app: FastifyInstance, { get, set }: Access): void {
+function addRoutes(app: FastifyInstance, { get, set, destroy }: Access): void {
   app.get('/counter', async (request, reply) => {
     const counter = (get(request, 'counter') as number | undefined) ?? 0
     set(request, reply, 'counter', counter + 1)
@@ -41,6 +44,14 @@ function addRoutes(app: FastifyInstance, { get, set }: Access): void {
   app.get('/untouched', async () => 'Current count: 0')
   app.get('/create', async (request, reply) => {
     set(request, reply, 'profile', PROFILE)
+    return 'Current count: 0'
+  })
+  app.get('/big', async (request, reply) => {
+    set(request, reply, 'profile', BIG)
+    return 'Current count: 0'
+  })
+  app.get('/destroy', async (request) => {
+    await destroy(request)
     return 'Current count: 0'
   })
 }
@@ -59,33 +70,38 @@ function onFastify(access: Access, setUp: (app: FastifyInstance) => Promise<unkn
   }
 }
 
-const nothing: Access = { get: () => 0, set: () => {} }
+const nothing: Access = { get: () => 0, set: () => {}, destroy: () => {} }
 
 const cookieOnly: Access = {
   get: (request) => Number(request.cookies.counter ?? 0),
   set: (_request, reply, _key, value) => {
     reply.setCookie('counter', String(value), { path: '/', httpOnly: true, sameSite: 'lax' })
-  }
+  },
+  destroy: () => {}
 }
 
 interface GetSet {
   get(key: string): unknown
   set(key: string, value: unknown): void
+  destroy?(): unknown
+  delete?(): void
 }
 
 const getSet: Access = {
   get: (request, key) => (request.session as unknown as GetSet).get(key),
-  set: (request, _reply, key, value) => (request.session as unknown as GetSet).set(key, value)
+  set: (request, _reply, key, value) => (request.session as unknown as GetSet).set(key, value),
+  destroy: (request) => (request.session as unknown as GetSet).destroy?.()
 }
 
 const temporary = () => mkdtemp(join(tmpdir(), 'sled-bench-'))
 
-function sled(options: SledSessionOptions = {}): Peer {
+/** @param folder names the variable of the environment that has a database filled beforehand */
+function sled(options: SledSessionOptions = {}, folder?: string): Peer {
   return onFastify(getSet, async (app) => {
     const { sledSession } = (await import('../dist/index.js' as string)) as {
       sledSession: Plugin
     }
-    const path = await temporary()
+    const path = folder === undefined ? await temporary() : (process.env[folder] as string)
     await app.register(sledSession, { path, secure: false, ...options } as SledSessionOptions)
   })
 }
@@ -99,7 +115,13 @@ function fastifySession(store?: () => Promise<unknown>): Peer {
   })
 }
 
-const secureSession = onFastify(getSet, async (app) => {
+const statelessAccess: Access = {
+  ...getSet,
+  // Its delete() takes no key and ends the session.
+  destroy: (request) => (request.session as unknown as GetSet).delete?.()
+}
+
+const secureSession = onFastify(statelessAccess, async (app) => {
   const options = { key: Buffer.alloc(32, SECRET), cookie: { path: '/', httpOnly: true } }
   await app.register(await load<Plugin>('@fastify/secure-session'), options as object)
 })
@@ -124,6 +146,8 @@ async function fileStore(session: unknown): Promise<unknown> {
   return new FileStore({ path: await temporary(), logFn: () => {} })
 }
 
+const ours = 'fastify-sled-session'
+
 /** All that is compared, by name. */
 export const PEERS: Record<string, Peer> = {
   'bare Fastify': onFastify(nothing, async () => {}),
@@ -131,11 +155,16 @@ export const PEERS: Record<string, Peer> = {
     app.register(await load<Plugin>('@fastify/cookie'))
   ),
   'fastify-sled-session': sled(),
+  'fastify-sled-session, power': sled({ durability: 'power' }),
   'fastify-sled-session, signed': sled({ cookie: { signed: [SECRET] } }),
   'fastify-sled-session, encrypted': sled({ cookie: { encrypted: [SECRET] } }),
   '@fastify/session, memory': fastifySession(),
   '@fastify/session, Redis': fastifySession(redisStore),
   '@fastify/secure-session': secureSession,
   'express-session, memory': () => expressApp(SECRET),
-  'express-session, files': () => expressApp(SECRET, fileStore)
+  'express-session, files': () => expressApp(SECRET, fileStore),
+  // The same plugin on databases that fill.ts has filled; see workloads.ts.
+  [`${ours}, 1M stored`]: sled({ rolling: false }, 'COLD_FOLDER'),
+  [`${ours}, 1M stored, rolling`]: sled({}, 'COLD_FOLDER'),
+  [`${ours}, reaping`]: sled({ reapInterval: { seconds: 2 } }, 'EXPIRED_FOLDER')
 }

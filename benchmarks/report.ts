@@ -3,10 +3,15 @@ import type { Measurement } from './measure.js'
 import { spread } from './statistics.js'
 
 /** Per workload and peer, one measurement a round. */
-export type Rounds = Record<string, Record<string, Measurement[]>>
+export type Results = Record<string, Record<string, Measurement[]>>
 
 /** Whom all others are compared with, in the same round. */
 export const BASELINE = 'bare Fastify'
+export const OURS = 'fastify-sled-session'
+
+export function isOurs(peer: string): boolean {
+  return peer.startsWith(OURS)
+}
 
 export function machine(): string {
   const [first] = cpus()
@@ -14,10 +19,21 @@ export function machine(): string {
   return `${cpus().length} cores of ${first?.model.trim()}, ${memory} GiB, Node ${process.version}`
 }
 
-/** Medians of per-round ratios to the baseline. */
-export function ratios(peers: Record<string, Measurement[]>, peer: string): number[] {
+/** Requests per second in relation to another peer, round by round. */
+export function ratios(
+  peers: Record<string, Measurement[]>,
+  peer: string,
+  to = BASELINE
+): number[] {
   return (peers[peer] ?? []).map(({ requestsPerSecond }, round) => {
-    return requestsPerSecond / (peers[BASELINE]?.[round]?.requestsPerSecond ?? Number.NaN)
+    return requestsPerSecond / (peers[to]?.[round]?.requestsPerSecond ?? Number.NaN)
+  })
+}
+
+/** What bare Fastify takes of the CPU for a request in relation to what a peer takes. */
+function cpuRatios(peers: Record<string, Measurement[]>, peer: string): number[] {
+  return (peers[peer] ?? []).map(({ cpuPerRequest }, round) => {
+    return (peers[BASELINE]?.[round]?.cpuPerRequest ?? Number.NaN) / cpuPerRequest
   })
 }
 
@@ -25,21 +41,24 @@ export function ratios(peers: Record<string, Measurement[]>, peer: string): numb
 export function table(peers: Record<string, Measurement[]>): string {
   const rows = Object.entries(peers).map(([peer, rounds]) => {
     const of = (pick: (measurement: Measurement) => number) => spread(rounds.map(pick))
-    const rate = of(({ requestsPerSecond }) => requestsPerSecond)
     const ratio = spread(ratios(peers, peer))
     const number = (value: number) => Math.round(value).toLocaleString('en-US')
     return [
       peer,
-      number(rate.median),
-      ratio.median.toFixed(2),
+      number(of(({ requestsPerSecond }) => requestsPerSecond).median),
+      `**${ratio.median.toFixed(2)}**`,
       `${ratio.least.toFixed(2)}–${ratio.most.toFixed(2)}`,
-      of(({ p50 }) => p50).median,
-      of(({ p99 }) => p99).median,
+      of(({ p50 }) => p50).median.toFixed(1),
+      of(({ p99 }) => p99).median.toFixed(1),
+      of(({ p999 }) => p999).median.toFixed(1),
       number(of(({ cpuPerRequest }) => cpuPerRequest).median),
+      spread(cpuRatios(peers, peer)).median.toFixed(2),
+      `${number(100 * of(({ busy }) => busy).median)} %`,
       number(of(({ rss }) => rss).median / 1e6)
     ]
   })
-  const head = ['', 'requests/s', 'to bare', 'spread', 'p50 ms', 'p99 ms', 'CPU µs', 'RSS MB']
+  const head = ['', 'requests/s', 'to bare', 'spread', 'p50 ms', 'p99 ms', 'p99.9 ms']
+  head.push('CPU µs', 'CPU to bare', 'loop busy', 'RSS MB')
   const lines = [head, head.map((_, at) => (at === 0 ? '---' : '---:')), ...rows]
   return lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 }
@@ -56,7 +75,7 @@ export function chart(title: string, peers: Record<string, Measurement[]>): stri
   const bars = names.map((peer, at) => {
     const { median, least, most } = values[at] ?? spread([])
     const y = 40 + at * BAR
-    const colour = peer.startsWith('fastify-sled-session') ? '#2563eb' : '#94a3b8'
+    const colour = isOurs(peer) ? '#2563eb' : '#94a3b8'
     return [
       `<text x="${LABEL - 8}" y="${y + 14}" text-anchor="end">${peer}</text>`,
       `<rect x="${LABEL}" y="${y}" width="${(median * scale).toFixed(1)}" height="18" rx="3" fill="${colour}"/>`,

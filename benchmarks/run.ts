@@ -1,75 +1,135 @@
 import { execFileSync } from 'node:child_process'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { measure } from './measure.js'
+import { goalTable } from './goals.js'
+import type { Measurement } from './measure.js'
 import { PEERS } from './peers.js'
 import { startRedis } from './redis.js'
-import { chart, machine, type Rounds, table } from './report.js'
+import { chart, machine, type Results, table } from './report.js'
+import { ServerProcess } from './server-process.js'
+import { type Scale, WORKLOADS, type Workload } from './workloads.js'
 
 /**
- * Compares session layers: one server process at a time, 50 connections, peers in rotating order.
+ * Compares session layers: one server process at work at a time, 50 connections, peers in
+ * rotating order.
  *
- *     npm run bench                      all workloads and peers, 5 rounds
- *     npm run bench -- --quick           1 short round of some peers, under a minute
- *     npm run bench -- --only counter    one workload
+ *     npm run bench                          all workloads and peers, about 40 minutes
+ *     npm run bench -- --quick               one short round of some peers, under a minute
+ *     npm run bench -- --only counter,mix    some workloads
  */
 const here = fileURLToPath(new URL('.', import.meta.url))
 const quick = process.argv.includes('--quick')
 const only = process.argv.includes('--only')
-  ? process.argv.at(process.argv.indexOf('--only') + 1)
+  ? process.argv.at(process.argv.indexOf('--only') + 1)?.split(',')
   : undefined
-const ROUNDS = quick ? 1 : 5
-const SECONDS = quick ? 2 : 4
-const WARM_UP_SECONDS = 1
-const QUICK_PEERS = [
-  'bare Fastify',
-  'fastify-sled-session',
-  '@fastify/session, memory',
-  '@fastify/secure-session'
-]
-
-const WORKLOADS = {
-  counter: { title: 'Counter: read and write in each request', path: '/counter', known: true },
-  read: { title: 'Read only, as a page that needs a login', path: '/read', known: true },
-  untouched: { title: 'A route that does not touch its session', path: '/untouched', known: true },
-  create: { title: 'First visit: a new session in each request', path: '/create', known: false }
-}
+const FULL: Scale = { rounds: 5, seconds: 3, sessions: 100_000, cold: 1_000_000, expired: 100_000 }
+const QUICK: Scale = { rounds: 1, seconds: 1, sessions: 2000, cold: 20_000, expired: 2000 }
+const scale = quick ? QUICK : FULL
+const QUICK_PEERS =
+  /^bare|^fastify-sled-session$|stored|reaping|^@fastify\/(session, memory|secure-session)/
+const QUICK_WORKLOADS = ['counter', 'read', 'create', 'mix']
 
 async function run(): Promise<void> {
-  execFileSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
-    cwd: here,
-    stdio: 'inherit'
-  })
-  const redis = await startRedis()
-  const peers = Object.keys(PEERS).filter((peer) => !quick || QUICK_PEERS.includes(peer))
-  const results: Rounds = {}
+  await installPeers()
+  const wanted = only ?? (quick ? QUICK_WORKLOADS : Object.keys(WORKLOADS))
+  const redis = quick ? null : await startRedis()
+  const env: NodeJS.ProcessEnv = redis === null ? {} : { REDIS_URL: redis.url }
+  const results: Results = {}
   try {
-    for (const [name, workload] of Object.entries(WORKLOADS)) {
-      if (only !== undefined && only !== name) continue
-      results[name] = await runWorkload(workload, peers, redis.url)
-      console.log(`\n### ${workload.title}\n\n${table(results[name])}`)
+    for (const name of wanted) {
+      const workload = WORKLOADS[name]
+      if (workload === undefined) throw new Error(`no workload "${name}"`)
+      const peers = Object.keys(PEERS).filter(
+        (peer) => workload.takesPart(peer) && (!quick || QUICK_PEERS.test(peer))
+      )
+      const measured = await runWorkload(workload, peers, env)
+      results[name] = measured
+      console.log(`\n### ${workload.title}\n\n${table(measured)}`)
+      // At once: whoever ends a long run early has what was done.
+      if (!quick) await save(name, workload.title, measured)
     }
   } finally {
-    await redis.stop()
+    await redis?.stop()
   }
-  if (!quick) await save(results)
+  console.log(`\n### Goals\n\n${goalTable(results)}`)
+}
+
+async function installPeers(): Promise<void> {
+  const changedAt = async (file: string): Promise<number> =>
+    (await stat(`${here}${file}`).catch(() => null))?.mtimeMs ?? 0
+  const installed = await changedAt('node_modules/.package-lock.json')
+  if (installed > (await changedAt('package-lock.json'))) return
+  const options = ['--no-audit', '--no-fund', '--loglevel=error']
+  execFileSync('npm', ['ci', ...options], { cwd: here, stdio: 'inherit' })
 }
 
 async function runWorkload(
-  workload: { path: string; known: boolean },
+  workload: Workload,
   peers: string[],
-  redisUrl: string
-): Promise<Rounds[string]> {
-  const rounds: Rounds[string] = Object.fromEntries(peers.map((peer) => [peer, []]))
-  const load = { ...workload, seconds: SECONDS, warmUpSeconds: WARM_UP_SECONDS }
-  for (let round = 0; round < ROUNDS; round++) {
+  env: NodeJS.ProcessEnv
+): Promise<Record<string, Measurement[]>> {
+  const rounds: Record<string, Measurement[]> = Object.fromEntries(peers.map((peer) => [peer, []]))
+  const prepared = { ...env, ...(await workload.prepare?.(scale)) }
+  const run =
+    workload.fill === undefined
+      ? (peer: string, ready: NodeJS.ProcessEnv) => runFresh(workload, peer, ready)
+      : await fillAll(workload, peers, prepared)
+  const folders: NodeJS.ProcessEnv[] = [prepared]
+  for (let round = 0; round < scale.rounds; round++) {
+    const ready = { ...prepared, ...(await workload.prepareRound?.(scale)) }
+    folders.push(ready)
     // Each round begins with another peer, so that none always runs on a warm or a tired machine.
     for (let at = 0; at < peers.length; at++) {
       const peer = peers[(at + round) % peers.length] ?? ''
-      rounds[peer]?.push(await measure(peer, load, { REDIS_URL: redisUrl }))
+      rounds[peer]?.push(await run(peer, ready))
     }
   }
+  await stopAll()
+  await removeFolders(folders)
   return rounds
+}
+
+const running: ServerProcess[] = []
+
+async function runFresh(
+  workload: Workload,
+  peer: string,
+  env: NodeJS.ProcessEnv
+): Promise<Measurement> {
+  const server = await ServerProcess.start(peer, env)
+  try {
+    return await workload.run(server, scale, [])
+  } finally {
+    await server.stop()
+  }
+}
+
+/** Filling takes longer than a round, so these servers stay, idle while others are measured. */
+async function fillAll(
+  workload: Workload,
+  peers: string[],
+  env: NodeJS.ProcessEnv
+): Promise<(peer: string) => Promise<Measurement>> {
+  const ready = new Map<string, () => Promise<Measurement>>()
+  for (const peer of peers) {
+    const server = await ServerProcess.start(peer, env)
+    running.push(server)
+    const visitors = (await workload.fill?.(server, scale)) ?? []
+    ready.set(peer, () => workload.run(server, scale, visitors))
+  }
+  return (peer) => (ready.get(peer) as () => Promise<Measurement>)()
+}
+
+async function stopAll(): Promise<void> {
+  for (const server of running.splice(0)) await server.stop()
+}
+
+async function removeFolders(folders: NodeJS.ProcessEnv[]): Promise<void> {
+  for (const { COLD_FOLDER, EXPIRED_FOLDER } of folders) {
+    for (const folder of [COLD_FOLDER, EXPIRED_FOLDER]) {
+      if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+    }
+  }
 }
 
 async function versions(): Promise<Record<string, string>> {
@@ -82,16 +142,17 @@ async function versions(): Promise<Record<string, string>> {
   )
 }
 
-async function save(results: Rounds): Promise<void> {
+async function save(
+  name: string,
+  title: string,
+  peers: Record<string, Measurement[]>
+): Promise<void> {
   const folder = `${here}results/`
   await mkdir(folder, { recursive: true })
-  for (const [name, peers] of Object.entries(results)) {
-    const { title } = WORKLOADS[name as keyof typeof WORKLOADS]
-    const date = new Date().toISOString().slice(0, 10)
-    const about = { workload: title, date, machine: machine(), versions: await versions() }
-    await writeFile(`${folder}${name}.json`, `${JSON.stringify({ ...about, peers }, null, 2)}\n`)
-    await writeFile(`${folder}${name}.svg`, chart(`${title} (ratio to bare Fastify)`, peers))
-  }
+  const date = new Date().toISOString().slice(0, 10)
+  const about = { workload: title, date, machine: machine(), versions: await versions() }
+  await writeFile(`${folder}${name}.json`, `${JSON.stringify({ ...about, peers }, null, 2)}\n`)
+  await writeFile(`${folder}${name}.svg`, chart(`${title} (ratio to bare Fastify)`, peers))
 }
 
 await run()

@@ -1,13 +1,43 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { PEERS } from './peers.js'
 
-/** The process that serves one peer: tells its port, and what it has used whenever it is asked. */
+/** What a server process has used since it was last asked. */
+export interface Usage {
+  /** CPU time of all its threads, in µs. */
+  readonly cpu: number
+  /** The part of the time in which its event loop had something to do, 0 to 1. */
+  readonly busy: number
+  /** In ms: how much later than planned the event loop came by, in 99 of 100 cases. */
+  readonly loopDelayP99: number
+  /** In bytes. */
+  readonly rss: number
+}
+
+const RESOLUTION_MS = 5
+
 const peer = PEERS[process.argv[2] ?? '']
 if (peer === undefined) throw new Error(`no peer "${process.argv[2]}"`)
+const begun = performance.now()
 const port = await peer()
+const startMs = performance.now() - begun
+
+const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
+delays.enable()
+let cpu = process.cpuUsage()
+let utilization = performance.eventLoopUtilization()
 
 process.on('message', () => {
-  const { user, system } = process.cpuUsage()
-  process.send?.({ cpu: user + system, rss: process.memoryUsage.rss() })
+  const used = process.cpuUsage(cpu)
+  const usage: Usage = {
+    cpu: used.user + used.system,
+    busy: performance.eventLoopUtilization(utilization).utilization,
+    loopDelayP99: Math.max(0, delays.percentile(99) / 1e6 - RESOLUTION_MS),
+    rss: process.memoryUsage.rss()
+  }
+  process.send?.(usage)
+  cpu = process.cpuUsage()
+  utilization = performance.eventLoopUtilization()
+  delays.reset()
 })
 process.on('disconnect', () => process.exit())
-process.send?.({ port })
+process.send?.({ port, startMs })
