@@ -7,7 +7,7 @@ type Options = [options?: { cause: unknown }]
 // TypeScript cannot follow.
 type ErrorClass<Arguments extends unknown[]> = FastifyErrorConstructor<{ code: string }, Arguments>
 
-/** An option given at register cannot be used. Fails the registration. */
+/** An option cannot be used. One that was given at register fails the registration. */
 export const InvalidOptionError: ErrorClass<[option: string, problem: string, ...Options]> =
   createError('SLED_SESSION_INVALID_OPTION', 'fastify-sled-session: option "%s" %s', 500, TypeError)
 
@@ -73,6 +73,14 @@ export const SessionTooLargeError: ErrorClass<[key: string, limit: number, ...Op
     500,
     RangeError
   )
+
+/** An expiry or a duration that never comes to pass, or is none at all. Nothing was changed. */
+export const InvalidExpiryError: ErrorClass<[problem: string, ...Options]> = createError(
+  'SLED_SESSION_INVALID_EXPIRY',
+  'Not an expiry: %s.',
+  500,
+  TypeError
+)
 
 /** A principal, the name of a user, is not one that can be stored and found again. */
 export const InvalidPrincipalError: ErrorClass<[longest: number, ...Options]> = createError(

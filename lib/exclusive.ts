@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import { whenClosed } from './closing.js'
 import { InvalidOptionError, SessionBusyError } from './errors.js'
 import type { RequestSessions } from './request-sessions.js'
 import { Turnstile } from './session/turnstile.js'
@@ -64,18 +65,17 @@ function queueUp(
     const record = sessions.get(request)?.record ?? null
     // A visitor without a session shares nothing with anybody.
     if (record === null) return
-    const aborted = new AbortController()
-    const abort = (): void => aborted.abort()
-    reply.raw.once('close', abort)
-    const turn = await turnstile.enter(record.handle, { ...limits, signal: aborted.signal })
-    reply.raw.removeListener('close', abort)
+    const closed = new AbortController()
+    whenClosed(request, reply, () => closed.abort())
+    const { signal } = closed
+    const turn = await turnstile.enter(record.handle, { ...limits, signal })
     if (typeof turn === 'string') {
       reply.header('retry-after', RETRY_AFTER_SECONDS)
       throw new SessionBusyError(REFUSALS[turn])
     }
     // The connection may have closed on the very tick of admission, and nobody would leave.
-    if (aborted.signal.aborted) turn()
-    else reply.raw.once('close', turn)
+    if (signal.aborted) turn()
+    else signal.addEventListener('abort', turn)
     await sessions.get(request)?.catchUp()
     // Whoever had the turn before may have logged the visitor out.
     if (record.destroyed) sessions.begin(request)

@@ -9,6 +9,7 @@ export {
   FormatUnreadableError,
   FormatUnsupportedError,
   ImportRefusedError,
+  InvalidExpiryError,
   InvalidOptionError,
   InvalidPrincipalError,
   NotSupportedError,

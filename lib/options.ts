@@ -6,7 +6,13 @@ import {
   type SecureOption
 } from './cookie/attributes.js'
 import { InvalidOptionError } from './errors.js'
-import { type Duration, type Expiry, onSessionEnd, toMilliseconds } from './record/expiry.js'
+import {
+  checkExpiry,
+  type Duration,
+  type Expiry,
+  onSessionEnd,
+  toMilliseconds
+} from './record/expiry.js'
 import type { Durability } from './store/rocksdb/rocksdb-store.js'
 import type { SessionStore } from './store/session-store.js'
 
@@ -134,7 +140,7 @@ export function checkOptions(options: SledSessionOptions): CheckedOptions {
     storage: checkStorage(options),
     sessionName: checkSessionName(options.sessionName ?? 'session'),
     cookie: checkCookieOptions(object('cookie', options.cookie ?? {}), secure),
-    expiry: checkExpiry(options.expiry ?? onSessionEnd()),
+    expiry: checkedExpiry(options.expiry ?? onSessionEnd()),
     sessionEndLimit: duration(
       'sessionEndLimit',
       options.sessionEndLimit ?? DEFAULT_SESSION_END_LIMIT
@@ -227,13 +233,11 @@ function checkSessionName(name: string): string {
   return name
 }
 
-function checkExpiry(expiry: Expiry): Expiry {
-  const { kind } = object('expiry', expiry)
-  if (kind !== 'session-end' && kind !== 'inactivity' && kind !== 'date-time') {
-    throw new InvalidOptionError(
-      'expiry',
-      'must come from onSessionEnd(), onInactivity() or atDateTime()'
-    )
+function checkedExpiry(expiry: Expiry): Expiry {
+  try {
+    checkExpiry(expiry)
+  } catch (error) {
+    throw new InvalidOptionError('expiry', message(error))
   }
   return expiry
 }

@@ -4,6 +4,7 @@ import type {
   FastifyRequest,
   HookHandlerDoneFunction
 } from 'fastify'
+import { whenClosed } from './closing.js'
 import { setCookieHeader } from './cookie/attributes.js'
 import type { DecodedCookie } from './cookie/form.js'
 import { findCookie } from './cookie/header.js'
@@ -15,7 +16,7 @@ import { explainMiss, explainUnread, isWatched } from './rejection.js'
 import type { SessionPolicy } from './session/policy.js'
 import { Session } from './session/session.js'
 import { UnitOfWork } from './session/unit-of-work.js'
-import { lags, noteActivity } from './session/working-record.js'
+import { isCookieBehind, isStoreBehind, noteActivity } from './session/working-record.js'
 
 /**
  * What one request has of its session. Most requests of a busy site only show that their visitor
@@ -121,9 +122,14 @@ export class RequestSessions {
   #watch(visit: Visit): void {
     if (visit.watched) return
     visit.watched = true
-    visit.reply.raw.on('close', () => {
+    const { reply } = visit
+    whenClosed(reply.request, reply, () => {
+      if (visit.left) return
+      // A response that was hijacked or cut off has stored no touch.
+      const behind = visit.record !== null && isStoreBehind(visit.record, this.#policy)
+      const work = behind ? this.#workOf(reply.request, visit) : visit.work
       visit.left = true
-      if (visit.work !== null) visit.work.end()
+      if (work !== null) work.end()
       else if (visit.record !== null) this.#policy.store.release(visit.record)
     })
   }
@@ -229,7 +235,8 @@ export class RequestSessions {
   #hasNothingToSay({ work, record, stale }: Visit): boolean {
     if (work !== null) return false
     if (record === null) return !this.#options.saveUninitialized
-    return !stale && !this.#policy.alwaysSave && !lags(record, this.#policy)
+    const behind = isStoreBehind(record, this.#policy) || isCookieBehind(record, this.#policy)
+    return !stale && !this.#policy.alwaysSave && !behind
   }
 
   #beginUnasked(request: FastifyRequest): UnitOfWork | null {

@@ -92,8 +92,8 @@ test('durations add up their parts, and wrong ones are refused', async (t) => {
     { seconds: -1 },
     { seconds: Number.NaN }
   ]) {
-    t.throws(() => onInactivity(wrong), TypeError)
+    t.throws(() => onInactivity(wrong), { code: 'SLED_SESSION_INVALID_EXPIRY' })
   }
   t.throws(() => onInactivity({ second: 1 } as object), { message: /"second".*seconds/ })
-  t.throws(() => atDateTime(new Date(Number.NaN)), TypeError)
+  t.throws(() => atDateTime(new Date(Number.NaN)), { code: 'SLED_SESSION_INVALID_EXPIRY' })
 })

@@ -84,7 +84,7 @@ class OpenRequest {
     if (this.model !== null) this.model.dead = true
     this.model = to
     this.fresh = to !== null
-    this.objects.clear()
+    if (to === null) this.objects.clear()
   }
 }
 
@@ -206,8 +206,7 @@ class World {
     this.#updating++
     const updated = request.session.update<unknown, string>(key, async (old) => {
       // It gets what is there now, not an object that this request got before.
-      request.objects.delete(key)
-      same(json(old), request.get(key))
+      same(json(old), request.data.get(key))
       same(model.updating.has(key), false)
       model.updating.add(key)
       const gate = new Gate()
@@ -344,11 +343,11 @@ for (const awaited of [false, true]) {
     app.setErrorHandler<{ code: string }>((error, _request, reply) =>
       reply.code(503).send(`sorry: ${error.code}`)
     )
-    for (const what of ['save', 'regenerate', 'destroy'] as const) {
+    for (const what of ['save', 'regenerate', 'destroy', 'setPrincipal'] as const) {
       app.get(`/${what}`, async ({ session }) => {
         session.set('counter', 2)
         const { writes } = traffic
-        const storing = session[what]()
+        const storing = what === 'setPrincipal' ? session[what]('ann') : session[what]()
         if (awaited) await storing
         // Long enough for a rejection that nobody handles to be noticed.
         else await until(() => traffic.writes > writes)
@@ -356,7 +355,7 @@ for (const awaited of [false, true]) {
       })
     }
     app.get('/', async ({ session }) => session.set('counter', 1))
-    for (const what of ['save', 'regenerate', 'destroy']) {
+    for (const what of ['save', 'regenerate', 'destroy', 'setPrincipal']) {
       const id = (await app.inject('/')).cookies[0]?.value
       traffic.failing = 'write'
       const { statusCode, payload, cookies } = await app.inject({

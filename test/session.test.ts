@@ -1,52 +1,16 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { type Test, test } from 'tap'
-import { MemoryStore, type SledSessionOptions } from '../lib/index.js'
+import type { FastifyRequest } from 'fastify'
+import { test } from 'tap'
+import {
+  atDateTime,
+  type Expiry,
+  MemoryStore,
+  onInactivity,
+  onSessionEnd,
+  type SledSessionOptions
+} from '../lib/index.js'
 import { cookieOf, createApp, listen, TestClock } from './support/app.js'
 import { Gate } from './support/gate.js'
-
-type Step = (request: FastifyRequest) => unknown
-
-/** A visitor whose requests each run one step, all with the cookie that the last response set. */
-class Visitor {
-  cookie = ''
-  readonly #app: FastifyInstance
-  readonly #url: string
-  readonly #steps: Map<string, Step>
-
-  constructor(app: FastifyInstance, url: string, steps: Map<string, Step>) {
-    this.#app = app
-    this.#url = url
-    this.#steps = steps
-  }
-
-  /** Resolves to what the step returned. */
-  async run<T>(step: (request: FastifyRequest) => T): Promise<Awaited<T>> {
-    const name = String(this.#steps.size)
-    let result: unknown
-    this.#steps.set(name, async (request) => {
-      result = await step(request)
-    })
-    const response = await fetch(`${this.#url}/${name}`, { headers: { cookie: this.cookie } })
-    if (response.status !== 200) throw new Error(await response.text())
-    this.cookie = cookieOf(response) ?? this.cookie
-    await response.arrayBuffer()
-    return result as Awaited<T>
-  }
-
-  another(): Visitor {
-    return new Visitor(this.#app, this.#url, this.#steps)
-  }
-}
-
-async function visitor(t: Test, options: SledSessionOptions = {}): Promise<Visitor> {
-  const app = await createApp(t, options)
-  const steps = new Map<string, Step>()
-  app.get<{ Params: { step: string } }>('/:step', async (request) => {
-    await steps.get(request.params.step)?.(request)
-    return 'done'
-  })
-  return new Visitor(app, await listen(app), steps)
-}
+import { bind, visitor } from './support/visitor.js'
 
 for (const kind of ['RocksDB', 'memory']) {
   const options = (): SledSessionOptions => (kind === 'memory' ? { store: new MemoryStore() } : {})
@@ -116,10 +80,6 @@ for (const kind of ['RocksDB', 'memory']) {
     })
     t.equal(await run(({ session }) => session.get('counter')), undefined)
   })
-}
-
-function bind(who: Visitor): { run: Visitor['run']; who: Visitor } {
-  return { run: (step) => who.run(step), who }
 }
 
 test('rich values and any key come back exactly', async (t) => {
@@ -370,5 +330,137 @@ test('times are told exactly', async (t) => {
     t.same(session.lastSeenAt, new Date(clock.time))
     t.same(session.expiresAt, new Date(clock.time + 3_600_000))
     t.equal(session.expiresIn, 3_600_000)
+  })
+})
+
+test('destroy, a value, and destroy again in one request clears the cookie', async (t) => {
+  const { run, who } = bind(await visitor(t))
+  await run(({ session }) => session.set('counter', 1))
+  await run(async ({ session }) => {
+    await session.destroy()
+    session.set('counter', 2)
+    await session.destroy()
+  })
+  t.equal(who.cookie, 'id=')
+})
+
+test('an expiry that is set after destroy begins another session', async (t) => {
+  const { run, who } = bind(await visitor(t))
+  await run(({ session }) => session.set('counter', 1))
+  const first = who.cookie
+  await run(async ({ session }) => {
+    await session.destroy()
+    session.expiry = onInactivity({ seconds: 5 })
+  })
+  t.not(who.cookie, first)
+  t.same(await run(({ session }) => [session.isNew, session.size, session.expiresIn]), [
+    false,
+    0,
+    5000
+  ])
+})
+
+test('regenerate twice in one request leaves one session, under the last id', async (t) => {
+  const { run, who } = bind(await visitor(t))
+  await run(({ session }) => session.set('counter', 1))
+  const ids = await run(async ({ session, server }) => {
+    const forgotten = session.regenerate()
+    const { id } = session
+    await session.regenerate()
+    await forgotten
+    return { first: id, second: session.id, server }
+  })
+  t.equal(who.cookie, `id=${ids.second}`)
+  t.equal(await run(({ session }) => session.get('counter')), 1)
+  t.equal(await ids.server.sessions.load(`id=${ids.first}`), null)
+  t.equal(await ids.server.sessions.count(), 1)
+})
+
+test('reload drops a principal, metadata and an expiry that were not saved', async (t) => {
+  const { run } = bind(await visitor(t))
+  await run(({ session }) => session.setPrincipal('ann', { metadata: 'phone' }))
+  await run(async ({ session }) => {
+    await session.setPrincipal('bob', { renew: false, metadata: 'laptop' })
+    session.expiry = onInactivity(5000)
+    await session.reload()
+    t.same([session.principal, session.metadata, session.expiry], ['ann', 'phone', onSessionEnd()])
+  })
+  t.equal(await run(({ session }) => session.principal), 'ann')
+})
+
+test('wrong arguments are refused and change nothing', async (t) => {
+  const { run } = bind(await visitor(t))
+  await run(({ session }) => session.set('cart', 1))
+  await run(async ({ session }) => {
+    for (const keep of ['cart', null, 5, {}, [5]]) {
+      await t.rejects(async () => session.regenerate({ keep: keep as unknown as boolean }), {
+        code: 'SLED_SESSION_INVALID_OPTION',
+        message: /"keep"/
+      })
+    }
+    for (const key of [5, null, undefined, {}, Symbol('s')] as unknown as string[]) {
+      const refused = { code: 'SLED_SESSION_VALUE_NOT_STORABLE', message: /key.*text/ }
+      t.throws(() => session.set(key, 1), refused)
+      await t.rejects(
+        session.update(key, () => 1),
+        refused
+      )
+      t.equal(session.get(key), undefined)
+      t.equal(session.delete(key), false)
+    }
+    t.notOk(session.isModified)
+  })
+  t.same(await run(({ session }) => session.entries()), [['cart', 1]])
+})
+
+test('an expiry that would never come, or is none, is refused and changes nothing', async (t) => {
+  const { run } = bind(await visitor(t))
+  await run(({ session }) => session.set('counter', 1))
+  await run(({ session }) => {
+    const before = session.expiresAt
+    const wrong: unknown[] = [
+      5,
+      null,
+      undefined,
+      {},
+      { kind: 'never' },
+      { kind: 'inactivity' },
+      { kind: 'inactivity', milliseconds: Number.NaN },
+      { kind: 'inactivity', milliseconds: -1 },
+      { kind: 'inactivity', milliseconds: '5' },
+      { kind: 'inactivity', milliseconds: Number.POSITIVE_INFINITY },
+      { kind: 'date-time', at: Number.NaN },
+      { kind: 'date-time', at: '2026-01-01' },
+      { kind: 'date-time', at: Number.POSITIVE_INFINITY }
+    ]
+    for (const expiry of wrong) {
+      t.throws(
+        () => {
+          session.expiry = expiry as Expiry
+        },
+        { code: 'SLED_SESSION_INVALID_EXPIRY' },
+        JSON.stringify(expiry)
+      )
+    }
+    for (const date of [new Date(Number.NaN), '2026-01-01', 5, null]) {
+      t.throws(() => atDateTime(date as Date), { code: 'SLED_SESSION_INVALID_EXPIRY' })
+    }
+    for (const duration of [0, -1, Number.NaN, {}, { weeks: 1 }, null, '5', { seconds: '5' }]) {
+      t.throws(() => onInactivity(duration as number), { code: 'SLED_SESSION_INVALID_EXPIRY' })
+    }
+    t.same(session.expiresAt, before)
+    t.notOk(session.isModified)
+  })
+})
+
+test('a session that another request has ended tells nothing of itself', async (t) => {
+  const { run } = bind(await visitor(t))
+  await run(({ session }) => session.setPrincipal('ann', { metadata: 'phone' }))
+  await run(async ({ session, server }) => {
+    await server.sessions.revokeAll('ann')
+    t.same(
+      [session.isDestroyed, session.principal, session.metadata, session.size],
+      [true, null, undefined, 0]
+    )
   })
 })

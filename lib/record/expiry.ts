@@ -1,3 +1,5 @@
+import { InvalidExpiryError } from '../errors.js'
+
 /** A length of time; its parts add up. */
 export interface Duration {
   days?: number
@@ -33,7 +35,7 @@ export function onSessionEnd(): Expiry {
  * The session expires when no request has used it for this long.
  *
  * @param duration a {@link Duration}, or milliseconds
- * @throws TypeError if it is not a positive, finite time
+ * @throws {InvalidExpiryError} `SLED_SESSION_INVALID_EXPIRY` if it is not a positive, finite time
  */
 export function onInactivity(duration: Duration | number): Expiry {
   return Object.freeze({ kind: 'inactivity', milliseconds: toMilliseconds(duration) })
@@ -42,11 +44,11 @@ export function onInactivity(duration: Duration | number): Expiry {
 /**
  * The session expires at this moment, whatever its visitor does.
  *
- * @throws TypeError if the date is invalid
+ * @throws {InvalidExpiryError} `SLED_SESSION_INVALID_EXPIRY` if it is not a valid `Date`
  */
 export function atDateTime(date: Date): Expiry {
-  const at = date.getTime()
-  if (!Number.isFinite(at)) throw new TypeError('atDateTime() needs a valid Date')
+  const at = date instanceof Date ? date.getTime() : Number.NaN
+  if (Number.isNaN(at)) throw new InvalidExpiryError('atDateTime() needs a valid Date')
   return Object.freeze({ kind: 'date-time', at })
 }
 
@@ -58,22 +60,42 @@ const UNITS = new Map<string, number>([
   ['milliseconds', 1]
 ])
 
-/** @throws TypeError if the duration has an unknown part or does not add up to a positive time */
-export function toMilliseconds(duration: Duration | number): number {
-  let total = 0
-  if (typeof duration === 'number') {
-    total = duration
-  } else {
-    for (const [unit, amount] of Object.entries(duration as Record<string, number>)) {
-      const factor = UNITS.get(unit)
-      if (factor === undefined) {
-        throw new TypeError(`a duration has no part "${unit}": use ${[...UNITS.keys()].join(', ')}`)
-      }
-      total += amount * factor
-    }
+/**
+ * For expiries that come from a caller and may be anything.
+ *
+ * @throws {InvalidExpiryError} unless it is one that the functions above make
+ */
+export function checkExpiry(expiry: Expiry): void {
+  const given: { kind?: unknown; milliseconds?: unknown; at?: unknown } = Object(expiry)
+  if (given.kind === 'session-end') return
+  if (given.kind === 'inactivity') toMilliseconds(given.milliseconds as number)
+  else if (given.kind !== 'date-time' || !isTime(given.at)) {
+    throw new InvalidExpiryError('it must come from onSessionEnd(), onInactivity() or atDateTime()')
   }
-  if (!Number.isFinite(total) || total <= 0 || total > MAX_TIME) {
-    throw new TypeError('a duration must be a positive, finite time')
+}
+
+function isTime(at: unknown): boolean {
+  return typeof at === 'number' && Math.abs(at) <= MAX_TIME
+}
+
+/** @throws {InvalidExpiryError} if it has an unknown part or does not add up to a positive time */
+export function toMilliseconds(duration: Duration | number): number {
+  const total = typeof duration === 'object' && duration !== null ? sum(duration) : duration
+  if (typeof total !== 'number' || !(total > 0 && total <= MAX_TIME)) {
+    throw new InvalidExpiryError('a duration must be a positive, finite time')
+  }
+  return total
+}
+
+function sum(parts: Duration): number {
+  let total = 0
+  for (const [unit, amount] of Object.entries(parts)) {
+    const factor = UNITS.get(unit)
+    if (factor === undefined) {
+      const units = [...UNITS.keys()].join(', ')
+      throw new InvalidExpiryError(`a duration has no part "${unit}": use ${units}`)
+    }
+    total += typeof amount === 'number' ? amount * factor : Number.NaN
   }
   return total
 }

@@ -25,15 +25,20 @@ export class SessionRecord {
   destroyed = false
   /** Why this object no longer stands for what is stored; its holders must not save it. */
   failure: Error | null = null
-  /** The deadline as last stored and as the visitor's cookie was last told; the exact one may be ahead. */
-  settledExpiresAt: number
+  /** As last stored; the exact ones may be ahead. */
+  storedSeenAt: number
+  storedExpiresAt: number
+  /** As the visitor's cookie was last told; `expiresAt` may be ahead. */
+  toldExpiresAt: number
 
   constructor(handle: string, createdAt: number, lastSeenAt: number, expiresAt: number) {
     this.handle = handle
     this.createdAt = createdAt
     this.lastSeenAt = lastSeenAt
     this.expiresAt = expiresAt
-    this.settledExpiresAt = expiresAt
+    this.storedSeenAt = lastSeenAt
+    this.storedExpiresAt = expiresAt
+    this.toldExpiresAt = expiresAt
   }
 
   /** Sets or, with `undefined`, deletes one key. */

@@ -27,6 +27,11 @@ export class HandedOutValues {
     else this.#values.delete(key)
   }
 
+  /** Goes on only with the keys that a record still has. */
+  retain(data: ReadonlyMap<string, string>): void {
+    for (const key of this.#values.keys()) if (!data.has(key)) this.#values.delete(key)
+  }
+
   forget(key: string): void {
     this.#values.delete(key)
   }

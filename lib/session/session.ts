@@ -1,5 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import {
+  InvalidOptionError,
   InvalidPrincipalError,
   SessionBusyError,
   SessionIdUnknownError,
@@ -11,7 +12,7 @@ import { decodeValue, encodeValue } from '../record/value.js'
 import type { SessionData } from './data.js'
 import type { Leave } from './turnstile.js'
 import type { UnitOfWork } from './unit-of-work.js'
-import { noteActivity } from './working-record.js'
+import { checkKey, noteActivity } from './working-record.js'
 
 /** Of an update, and in ms between them. */
 const MAX_ATTEMPTS = 100
@@ -114,6 +115,7 @@ export class Session {
     fn: (value: T | undefined) => T | Promise<T>
   ): Promise<T>
   async update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
+    checkKey(key)
     const work = this.#work
     const { handle } = work.own()
     const leave = (await work.policy.updates.enter(`${handle}${key}`)) as Leave
@@ -123,7 +125,7 @@ export class Session {
         if (attempt > 1) await setTimeout(Math.random() * LONGEST_PAUSE)
         await work.beginUpdate(key)
         const expected = work.data.get(key)
-        const value = await fn(this.get(key))
+        const value = await fn(work.copy(key))
         if (await work.swap(key, expected, value)) return value
       }
       throw new SessionBusyError('other processes keep changing the value')
@@ -230,12 +232,17 @@ export class Session {
    *
    * @param options.keep true (default) keeps the data, a list keeps these keys, false drops all;
    *   a list in the place of the options, as @fastify/passport gives it, means the same
+   * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for any other `keep`
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`; the old id then lives on
    */
   regenerate(
     options: { keep?: boolean | readonly string[] } | readonly string[] = {}
   ): Promise<void> {
-    const keep = isList(options) ? options : (options.keep ?? true)
+    const { keep = true } = isList(options) ? { keep: options } : options
+    if (!isKeep(keep)) {
+      const problem = 'must be true, false or a list of session keys'
+      return Promise.reject(new InvalidOptionError('keep', problem))
+    }
     this.#work.leaveDestroyed()
     return this.#work.renew(keep, () => {})
   }
@@ -259,12 +266,26 @@ export class Session {
    *   1,024 bytes
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
    */
-  async setPrincipal(
+  setPrincipal(
     principal: string | null,
     options: { metadata?: unknown; renew?: boolean } = {}
   ): Promise<void> {
-    if (principal !== null) checkPrincipal(principal)
-    const metadata = 'metadata' in options ? encodeMetadata(options.metadata) : undefined
+    let metadata: string | null | undefined
+    try {
+      if (principal !== null) checkPrincipal(principal)
+      if ('metadata' in options) metadata = encodeMetadata(options.metadata)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return this.#assign(principal, metadata, options.renew !== false)
+  }
+
+  /** A renewal that nobody awaits and that fails must not end the process; the response gets it. */
+  #assign(
+    principal: string | null,
+    metadata: string | null | undefined,
+    renew: boolean
+  ): Promise<void> {
     const assign = (record: SessionRecord): void => {
       record.principal = principal
       if (metadata !== undefined) record.metadata = metadata
@@ -272,19 +293,26 @@ export class Session {
     this.#work.leaveDestroyed()
     // A stranger is nobody already: a logout begins no session.
     const silent = principal === null && (metadata ?? null) === null
-    if (silent && this.#work.record === null) return
-    if (options.renew !== false && this.#work.record !== null) {
-      await this.#work.renew(true, assign)
-      // Another process may have ended the session: then a login begins one, and a logout is done.
-      if (this.#work.record !== null || silent) return
+    if (silent && this.#work.record === null) return Promise.resolve()
+    const begin = (): void => {
+      assign(this.#work.own())
+      this.#work.markDirty()
     }
-    assign(this.#work.own())
-    this.#work.markDirty()
+    if (renew && this.#work.record !== null) {
+      const renewed = this.#work.renew(true, assign).then(() => {
+        // Another process may have ended the session: then a login begins one, and a logout is done.
+        if (this.#work.record === null && !silent) begin()
+      })
+      renewed.catch(() => {})
+      return renewed
+    }
+    begin()
+    return Promise.resolve()
   }
 
   /** What a list of the user's sessions shows of this one, such as the user agent: any value. */
   get metadata(): unknown {
-    const metadata = this.#work.record?.metadata ?? null
+    const metadata = this.isDestroyed ? null : (this.#work.record?.metadata ?? null)
     return metadata === null ? undefined : decodeValue(metadata)
   }
 
@@ -296,7 +324,12 @@ export class Session {
 
   // ---- expiry ----
 
-  /** This session's expiry; setting it moves its deadline and sends the cookie anew. */
+  /**
+   * This session's expiry; setting it moves its deadline and sends the cookie anew.
+   *
+   * @throws {InvalidExpiryError} `SLED_SESSION_INVALID_EXPIRY` unless it was made by one of the
+   *   functions for it
+   */
   get expiry(): Expiry {
     return this.#work.expiry
   }
@@ -328,6 +361,11 @@ export class Session {
 
 function isList(options: object): options is readonly string[] {
   return Array.isArray(options)
+}
+
+function isKeep(keep: unknown): boolean {
+  if (typeof keep === 'boolean') return true
+  return Array.isArray(keep) && keep.every((key) => typeof key === 'string')
 }
 
 function encodeMetadata(value: unknown): string | null {

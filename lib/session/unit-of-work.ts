@@ -2,7 +2,13 @@ import { storeFailure } from '../errors.js'
 import { announce, announceFailure, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/id.js'
 import type { SessionRecord } from '../record/record.js'
-import { type CookieAction, lags, noteActivity, WorkingRecord } from './working-record.js'
+import {
+  type CookieAction,
+  isCookieBehind,
+  isStoreBehind,
+  noteActivity,
+  WorkingRecord
+} from './working-record.js'
 
 /** Called once, with the error if there is one. */
 type Done = (error: Error | null) => void
@@ -17,8 +23,13 @@ export class UnitOfWork extends WorkingRecord {
   /** The response is out: changes are stored as they come, and the record is no longer held. */
   #ended = false
   #autosave = false
-  /** The response has seen to what was changed in place; looking again would cost every request. */
-  #committed = false
+  /** Whether the visitor has a cookie of ours, or will have had one. */
+  #hasCookie: boolean
+
+  constructor(...[policy, record, id, cookie]: ConstructorParameters<typeof WorkingRecord>) {
+    super(policy, record, id, cookie)
+    this.#hasCookie = record !== null
+  }
 
   /** Stores what has changed and resolves when that is durable. */
   save(): Promise<void> {
@@ -52,7 +63,6 @@ export class UnitOfWork extends WorkingRecord {
       this.save().then(() => done(null), done)
       return
     }
-    this.#committed = true
     try {
       this.collect()
     } catch (error) {
@@ -79,11 +89,10 @@ export class UnitOfWork extends WorkingRecord {
     if (record === null || record.destroyed || record.failure !== null || !this.stored) {
       return action === 'clear' ? 'clear' : 'none'
     }
-    const lagging = lags(record, this.policy)
-    const persistent = this.expiry.kind !== 'session-end'
-    const due = action === 'set' || this.policy.alwaysSave || (persistent && lagging)
-    if (due || lagging) record.settledExpiresAt = record.expiresAt
-    return due ? 'set' : 'none'
+    const behind = isCookieBehind(record, this.policy)
+    if (action !== 'set' && !this.policy.alwaysSave && !behind) return 'none'
+    record.toldExpiresAt = record.expiresAt
+    return 'set'
   }
 
   /** The response is out, or will never be; changes still unsaved are stored now. */
@@ -93,7 +102,9 @@ export class UnitOfWork extends WorkingRecord {
     const record = this.record
     if (record === null) return
     const { stored } = this
-    if (this.dirty || !this.#committed) this.#saveInBackground()
+    // A response that was hijacked or cut off has stored no touch.
+    if (stored && !record.destroyed && isStoreBehind(record, this.policy)) this.dirty = true
+    if (this.mayBeModified) this.#saveInBackground()
     if (stored) this.policy.store.release(record)
   }
 
@@ -105,7 +116,7 @@ export class UnitOfWork extends WorkingRecord {
   destroy(): Promise<void> {
     const { record, stored } = this
     this.reset(null, null)
-    this.cookie = stored ? 'clear' : 'none'
+    this.cookie = stored || this.#hasCookie ? 'clear' : 'none'
     if (record === null || !stored) return Promise.resolve()
     const destroying = this.policy.store.destroy(record)
     return this.#settle(record, 'destroy a session', destroying, () =>
@@ -125,7 +136,7 @@ export class UnitOfWork extends WorkingRecord {
     const fresh = this.policy.store.create(handleOf(id), createdAt, now, old.expiresAt)
     if (keep !== false) fresh.inherit(old, keep === true ? null : keep)
     assign(fresh)
-    this.reset(fresh, id)
+    this.move(fresh, id)
     noteActivity(fresh, this.policy)
     this.cookie = 'set'
     if (!stored) {
@@ -153,6 +164,7 @@ export class UnitOfWork extends WorkingRecord {
     // What parallel requests have changed meanwhile is theirs to save.
     for (const key of this.changes?.keys() ?? []) record.apply(key, stored.data.get(key))
     record.expiry = stored.expiry
+    record.principal = stored.principal
     record.metadata = stored.metadata
     this.forgetChanges()
   }
@@ -166,7 +178,7 @@ export class UnitOfWork extends WorkingRecord {
 
   /** Makes a key fit for `swap`: what this request itself has set is stored, to be compared with. */
   async beginUpdate(key: string): Promise<void> {
-    this.refresh(key)
+    this.collect()
     if (this.stored && this.#isUnshared && this.changes?.has(key)) await this.save()
   }
 
@@ -221,7 +233,7 @@ export class UnitOfWork extends WorkingRecord {
   #isDue(record: SessionRecord): boolean {
     if (this.dirty) return true
     if (record.failure !== null || !this.stored) return false
-    return this.policy.alwaysSave || lags(record, this.policy)
+    return this.policy.alwaysSave || isStoreBehind(record, this.policy)
   }
 
   #store(record: SessionRecord): Promise<void> {
@@ -249,6 +261,8 @@ export class UnitOfWork extends WorkingRecord {
     }
     let saving: Promise<void>
     try {
+      record.storedSeenAt = record.lastSeenAt
+      record.storedExpiresAt = record.expiresAt
       saving = this.policy.store.save(record, changes)
     } catch (error) {
       failed(error)

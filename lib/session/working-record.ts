@@ -1,5 +1,5 @@
-import { RouteWithoutSessionError, SessionTooLargeError } from '../errors.js'
-import { deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
+import { RouteWithoutSessionError, SessionTooLargeError, ValueNotStorableError } from '../errors.js'
+import { checkExpiry, deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
 import { createSessionId, handleOf } from '../record/id.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue, isMutable } from '../record/value.js'
@@ -51,6 +51,11 @@ export class WorkingRecord {
     return this.record?.expiry ?? this.policy.expiry
   }
 
+  /** Whether it is worth to ask whether it is modified: that looks into every object. */
+  protected get mayBeModified(): boolean {
+    return this.dirty || this.#handed !== null
+  }
+
   get isModified(): boolean {
     this.collect()
     return this.dirty
@@ -97,18 +102,20 @@ export class WorkingRecord {
     this.change(key, undefined)
   }
 
-  /** An object that was handed out some time ago may be older than the record by now. */
-  refresh(key: string): void {
+  /** A key's value as it is now, in a copy: what becomes of that is the caller's own affair. */
+  copy(key: string): unknown {
     this.collect()
-    this.#handed?.forget(key)
+    const text = this.data.get(key)
+    return text === undefined ? undefined : decodeValue(text)
   }
 
   setExpiry(expiry: Expiry): void {
+    checkExpiry(expiry)
     const record = this.own()
     record.expiry = expiry
     noteActivity(record, this.policy)
     this.markDirty()
-    if (this.cookie !== 'clear') this.cookie = 'set'
+    this.cookie = 'set'
   }
 
   /** Lets no session begin here. */
@@ -144,6 +151,14 @@ export class WorkingRecord {
     this.forgetChanges()
   }
 
+  /** Goes on with another record of the same session, and so with the objects of what it has. */
+  protected move(record: SessionRecord, id: string): void {
+    const handed = this.#handed
+    this.reset(record, id)
+    handed?.retain(record.data)
+    this.#handed = handed
+  }
+
   protected forgetChanges(): void {
     this.changes = null
     this.dirty = false
@@ -163,6 +178,7 @@ export class WorkingRecord {
   }
 
   protected change(key: string, text: string | undefined): void {
+    checkKey(key)
     const record = this.own()
     if (text !== undefined) this.#checkSize(record, key, text)
     record.apply(key, text)
@@ -188,9 +204,25 @@ export function noteActivity(record: SessionRecord, policy: SessionPolicy): void
   record.expiresAt = deadline(record.expiry ?? policy.expiry, record.createdAt, now, policy)
 }
 
-/** Whether a record's deadline has moved far enough, either way, from what disk and browser know. */
-export function lags(record: SessionRecord, policy: SessionPolicy): boolean {
-  const interval =
-    policy.touchInterval ?? defaultTouchInterval(record.expiry ?? policy.expiry, policy)
-  return Math.abs(record.expiresAt - record.settledExpiresAt) >= interval
+/** Whether disk has so much too early a last use, or too late a deadline, that it is worth a write. */
+export function isStoreBehind(record: SessionRecord, policy: SessionPolicy): boolean {
+  const interval = touchInterval(record, policy)
+  const { lastSeenAt, storedSeenAt, expiresAt, storedExpiresAt } = record
+  return lastSeenAt - storedSeenAt >= interval || storedExpiresAt - expiresAt >= interval
+}
+
+/** Whether the deadline is so far from the cookie's, either way, that the browser must be told. */
+export function isCookieBehind(record: SessionRecord, policy: SessionPolicy): boolean {
+  const { kind } = record.expiry ?? policy.expiry
+  if (kind === 'session-end') return false
+  return Math.abs(record.expiresAt - record.toldExpiresAt) >= touchInterval(record, policy)
+}
+
+function touchInterval(record: SessionRecord, policy: SessionPolicy): number {
+  return policy.touchInterval ?? defaultTouchInterval(record.expiry ?? policy.expiry, policy)
+}
+
+/** @throws {ValueNotStorableError} */
+export function checkKey(key: string): void {
+  if (typeof key !== 'string') throw new ValueNotStorableError(String(key), 'a key must be a text')
 }

@@ -6,12 +6,18 @@ const TURNS_PER_EVICTION = 256
 /**
  * The live records in memory, bounded by bytes. It evicts by the clock algorithm, which
  * approximates least-recently-used while a hit costs one assignment. A record that somebody
- * holds, or that has a write under way, is never evicted.
+ * holds, or that has a write under way, is never evicted; one that was, but that somebody kept
+ * after releasing it, comes back as the same object.
  */
 export class RecordCache {
   readonly #byHandle = new Map<string, LiveRecord>()
   readonly #byId = new Map<string, LiveRecord>()
   readonly #limit: number
+  /** No second object may stand for a session while anybody has the first. */
+  readonly #evicted = new Map<string, WeakRef<LiveRecord>>()
+  readonly #collected = new FinalizationRegistry<string>((handle) => {
+    if (this.#evicted.get(handle)?.deref() === undefined) this.#evicted.delete(handle)
+  })
   #bytes = 0
   #scheduled = false
   hits = 0
@@ -67,6 +73,7 @@ export class RecordCache {
   }
 
   delete(record: LiveRecord): void {
+    this.#evicted.delete(record.handle)
     if (record.cachedWeight === null) return
     this.#bytes -= record.cachedWeight
     record.cachedWeight = null
@@ -75,6 +82,22 @@ export class RecordCache {
       this.#byId.delete(record.id)
       record.id = null
     }
+  }
+
+  /** Takes back a record that was evicted while somebody still had it. */
+  recall(handle: string): LiveRecord | undefined {
+    const record = this.#evicted.get(handle)?.deref()
+    if (record === undefined) return undefined
+    this.#evicted.delete(handle)
+    this.#collected.unregister(record)
+    this.add(record)
+    return record
+  }
+
+  #forget(record: LiveRecord): void {
+    this.delete(record)
+    this.#evicted.set(record.handle, new WeakRef(record))
+    this.#collected.register(record, record.handle, record)
   }
 
   /**
@@ -98,7 +121,7 @@ export class RecordCache {
       if (this.#bytes <= this.#limit) return false
       if (turns-- === 0) return progress
       if (!record.pinned && !record.used) {
-        this.delete(record)
+        this.#forget(record)
         progress = true
         continue
       }

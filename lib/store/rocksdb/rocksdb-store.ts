@@ -107,7 +107,7 @@ export class RocksDBStore implements SessionStore {
   }
 
   loadByHandle(handle: string): LiveRecord | null | Promise<LiveRecord | null> {
-    const record = this.#cache.get(handle)
+    const record = this.#cache.get(handle) ?? this.#cache.recall(handle)
     if (record !== undefined) {
       this.#cache.hits++
       return this.#hold(record)
@@ -242,7 +242,7 @@ export class RocksDBStore implements SessionStore {
 
   /** The live record, from memory or disk, whether it is past its time or not; not held. */
   find(handle: string): Promise<LiveRecord | null> {
-    const cached = this.#cache.get(handle)
+    const cached = this.#cache.get(handle) ?? this.#cache.recall(handle)
     if (cached !== undefined) return Promise.resolve(cached)
     // All who ask at one time share one read, and with it one object.
     let finding = this.#finding.get(handle)

@@ -1,0 +1,40 @@
+import type { Socket } from 'node:net'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+
+/**
+ * Calls back when the response has left or will never leave; at once if the client has gone
+ * already. It may call more than once.
+ */
+export function whenClosed(request: FastifyRequest, reply: FastifyReply, then: () => void): void {
+  const { raw } = reply
+  const { socket } = request.raw
+  if (isClosed(raw) || socket.destroyed) {
+    then()
+    return
+  }
+  raw.once('close', then)
+  // While its turn on a pipelined connection has not come, a response is told of no close.
+  if (raw.socket === null) whenCut(socket, raw, then)
+}
+
+/** HTTP/2 keeps it on the stream of the response. */
+function isClosed(raw: FastifyReply['raw'] & { stream?: { destroyed: boolean } }): boolean {
+  return raw.destroyed || raw.stream?.destroyed === true
+}
+
+const queued = new WeakMap<Socket, Set<() => void>>()
+
+/** One listener for all responses that wait on a connection, or Node would warn of too many. */
+function whenCut(socket: Socket, raw: FastifyReply['raw'], then: () => void): void {
+  let waiting = queued.get(socket)
+  if (waiting === undefined) {
+    const all = new Set<() => void>()
+    waiting = all
+    queued.set(socket, all)
+    socket.once('close', () => {
+      for (const callback of all) callback()
+    })
+  }
+  waiting.add(then)
+  raw.once('close', () => waiting.delete(then))
+}
