@@ -1,0 +1,61 @@
+/** Where a command writes. Results go to stdout, everything about how it goes to stderr. */
+export class Output {
+  readonly json: boolean
+
+  constructor(json: boolean) {
+    this.json = json
+    // Each write reports its own failure.
+    process.stdout.on('error', () => {})
+    process.stderr.on('error', () => {})
+  }
+
+  /** Resolves when the reader has taken it, so that a slow one is never run over. */
+  write(text: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      process.stdout.write(text, (error) => (error ? reject(error) : resolve()))
+    })
+  }
+
+  /** A result: one line of JSON with `--json`, else what `text` makes of it. */
+  result<T extends object>(value: T, text: (value: T) => string): Promise<void> {
+    return this.write(`${this.json ? JSON.stringify(value) : text(value)}\n`)
+  }
+
+  /** A word to whoever watches; scripts that read `--json` get none. */
+  note(text: string): void {
+    if (!this.json) process.stderr.write(`${text}\n`)
+  }
+
+  failure(message: string, code: unknown): void {
+    const error = { code: typeof code === 'string' ? code : null, message }
+    process.stderr.write(
+      this.json ? `${JSON.stringify({ error })}\n` : `sled-session: ${message}\n`
+    )
+  }
+}
+
+/** Names and values below each other, in two columns. */
+export function fields(pairs: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...pairs.map(([name]) => name.length))
+  return pairs.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
+}
+
+export function count(value: number): string {
+  return value.toLocaleString('en-US')
+}
+
+export function bytes(value: number): string {
+  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB']
+  const step = value < 1 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), units.length - 1)
+  const scaled = value / 1024 ** step
+  return `${step === 0 ? scaled : scaled.toFixed(1)} ${units[step]}`
+}
+
+/** What users chose, such as their names, must not steer the terminal. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) =>
+    JSON.stringify(character) === `"${character}"`
+      ? `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`
+      : JSON.stringify(character).slice(1, -1)
+  )
+}
