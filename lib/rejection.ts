@@ -3,6 +3,7 @@ import type { CookieAttributes } from './cookie/attributes.js'
 import { hasSeveral } from './cookie/header.js'
 import { announce, events, type RejectionReason } from './events.js'
 import { handleOf, shortHandle } from './record/id.js'
+import type { SessionRecord } from './record/record.js'
 import type { SessionPolicy } from './session/policy.js'
 
 /** Whether anybody wants to know why a request got no session: finding out is extra work. */
@@ -39,8 +40,14 @@ export async function explainMiss(
 ): Promise<void> {
   const handle = handleOf(id)
   const session = shortHandle(handle)
+  let stored: SessionRecord | null
+  try {
+    stored = await store.read(handle)
+  } catch {
+    // The request goes on without a session either way; a wrong reason would be worse than none.
+    return
+  }
   // What is stored and was not handed out is past its time.
-  const stored = await store.read(handle).catch(() => null)
   if (stored !== null) {
     request.log.debug({ session }, 'the session is past its time')
     announce(events.expired, sessionName, handle)

@@ -1,6 +1,11 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { type Test, test } from 'tap'
-import { type SessionEvents, type SledSessionOptions, sledSession } from '../lib/index.js'
+import {
+  MemoryStore,
+  type SessionEvents,
+  type SledSessionOptions,
+  sledSession
+} from '../lib/index.js'
 import { handleOf } from '../lib/record/id.js'
 import { recordKey } from '../lib/store/rocksdb/keys.js'
 import { cookieOf, createApp, listen, TestClock, temporaryFolder } from './support/app.js'
@@ -186,6 +191,19 @@ test('an encrypted cookie under a lost key is unauthentic', async (t) => {
   await get('/see', cookie)
   await get('/see', `${cookie}x`)
   t.match(reasons(), [{ reason: 'unauthentic' }, { reason: 'malformed' }])
+})
+
+test('a store that cannot tell the reason holds up no request', async (t) => {
+  class Forgetful extends MemoryStore {
+    override read(): Promise<never> {
+      throw new Error('read fails')
+    }
+  }
+  const { get, reasons } = await site(t, { store: new Forgetful() })
+  const heard = listenIn(t)
+  t.equal((await get('/see', `id=${'A'.repeat(43)}`)).status, 200)
+  t.same(heard, [])
+  t.same(reasons(), [])
 })
 
 test('nobody pays for reasons that nobody wants to know', async (t) => {
