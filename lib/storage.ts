@@ -1,7 +1,7 @@
 import type { Storage } from './options.js'
 import type { RocksDatabase } from './store/rocksdb/binding.js'
 import { borrowDatabase, openDatabase, openReadOnly } from './store/rocksdb/database.js'
-import { RocksDBStore } from './store/rocksdb/rocksdb-store.js'
+import { type Durability, RocksDBStore } from './store/rocksdb/rocksdb-store.js'
 import type { SessionStore, StoreLogger } from './store/session-store.js'
 
 /** The store that the options ask for, not yet opened. `memory` is its budget in bytes. */
@@ -27,6 +27,10 @@ export interface OpenStoreOptions {
    * be written. Default false.
    */
   readOnly?: boolean
+  /** As the plugin's option. Default `power`. */
+  durability?: Durability
+  /** For cache and memtables together, in bytes. Default 20 MiB. */
+  memory?: number
   /** Hears of corrupt records. Default: nobody does. */
   log?: StoreLogger
 }
@@ -38,18 +42,19 @@ export interface OpenStoreOptions {
  */
 export async function openSessionStore(
   path: string,
-  { columnFamily = 'session', readOnly = false, log = SILENT }: OpenStoreOptions = {}
+  options: OpenStoreOptions = {}
 ): Promise<SessionStore> {
+  const { columnFamily = 'session', readOnly = false, log = SILENT, memory = MEMORY } = options
+  const cacheBytes = Math.floor(memory / 5)
   const connect = readOnly
     ? () => openReadOnly(path, columnFamily)
-    : () => openDatabase(path, columnFamily, MEMTABLE_BYTES)
+    : () => openDatabase(path, columnFamily, memory - cacheBytes)
   // Such work is rare, and whoever did it relies on it: it may cost a sync.
-  const durability = readOnly ? 'process' : 'power'
-  const store = new RocksDBStore({ connect, durability, cacheBytes: CACHE_BYTES })
+  const durability = readOnly ? 'process' : (options.durability ?? 'power')
+  const store = new RocksDBStore({ connect, durability, cacheBytes })
   await store.open({ now: Date.now, log })
   return store
 }
 
-const MEMTABLE_BYTES = 16 * 1024 * 1024
-const CACHE_BYTES = 4 * 1024 * 1024
+const MEMORY = 20 * 1024 * 1024
 const SILENT: StoreLogger = { debug() {}, info() {}, warn() {}, error() {} }
