@@ -294,7 +294,7 @@ test('requests of one browser, interleaved in any way, do what the model says', 
     await family.close()
     await db.close()
   })
-  const reader = new RecordReader(family)
+  const reader = new RecordReader({ db: family })
   const requests: OpenRequest[] = []
   app.get('/', async ({ session, headers }) => {
     const request = requests[Number(headers['x-request'])]

@@ -29,14 +29,14 @@ const PIECES: [start: string, end: string][] = [
  * sessions for ever if no others follow them.
  */
 export class Compaction {
-  readonly #db: RocksDatabase
+  readonly #connection: { readonly db: RocksDatabase }
   readonly #stopped: () => boolean
   #running: Promise<void> | null = null
   /** How many were done since opening. */
   runs = 0
 
-  constructor(db: RocksDatabase, stopped: () => boolean) {
-    this.#db = db
+  constructor(connection: { readonly db: RocksDatabase }, stopped: () => boolean) {
+    this.#connection = connection
     this.#stopped = stopped
   }
 
@@ -55,7 +55,7 @@ export class Compaction {
   }
 
   async #isDue(): Promise<boolean> {
-    const properties = await this.#db.getProperty('rocksdb.aggregated-table-properties')
+    const properties = await this.#connection.db.getProperty('rocksdb.aggregated-table-properties')
     const entries = numberIn(properties, '# entries')
     const deletions = numberIn(properties, '# deletions')
     return deletions >= LEAST_DELETIONS && deletions >= DELETED_SHARE * entries
@@ -64,7 +64,7 @@ export class Compaction {
   async #run(): Promise<void> {
     for (const [start, end] of PIECES) {
       if (this.#stopped()) return
-      await this.#db.compactRange(start, end)
+      await this.#connection.db.compactRange(start, end)
     }
     this.runs++
   }

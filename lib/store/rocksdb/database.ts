@@ -6,18 +6,24 @@ import {
   DatabaseOpenError,
   PathUnusableError
 } from '../../errors.js'
-import { loadBinding, type RocksDatabase } from './binding.js'
+import { loadBinding, type RocksBinding, type RocksDatabase } from './binding.js'
 import { prepareFolder } from './folder.js'
 import { describeHolder } from './lock-holder.js'
 import { removeOldLogs } from './old-logs.js'
 
 /** An open column family and how to let go of it. */
 export interface OpenColumnFamily {
+  /** Another one after {@link reopen}: not to be kept. */
   readonly db: RocksDatabase
   readonly path: string
   readonly columnFamily: string
   /** Nothing can be written. Another process may have the database open too. */
   readonly readOnly: boolean
+  /**
+   * Closes the database, if it is not closed already, and opens it again. While it is closed, all
+   * that is asked of `db` fails. Only for a database of our own.
+   */
+  reopen?(): Promise<void>
   close(): Promise<void>
 }
 
@@ -39,6 +45,33 @@ export async function openDatabase(
   // The binding hangs for ever on a folder that cannot be made, so it never gets to see one.
   await prepareFolder(path)
   const RocksDB = await loadBinding()
+  let current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
+  const close = async (): Promise<void> => {
+    const { db, root } = current
+    if (!db.closed) await db.close()
+    if (!root.closed) await root.close()
+  }
+  return {
+    get db() {
+      return current.db
+    },
+    path,
+    columnFamily,
+    readOnly: false,
+    async reopen() {
+      await close()
+      current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
+    },
+    close
+  }
+}
+
+async function openRoot(
+  RocksDB: RocksBinding,
+  path: string,
+  columnFamily: string,
+  memtableBytes: number
+): Promise<{ root: RocksDatabase; db: RocksDatabase }> {
   const family = new RocksDB.ColumnFamily(columnFamily, {
     writeBufferSize: Math.floor(memtableBytes / WRITE_BUFFERS),
     maxWriteBufferNumber: WRITE_BUFFERS
@@ -50,17 +83,7 @@ export async function openDatabase(
     throw await explainOpenFailure(path, columnFamily, error as Error)
   }
   await removeOldLogs(path)
-  const db = root.columnFamily(family)
-  return {
-    db,
-    path,
-    columnFamily,
-    readOnly: false,
-    async close() {
-      await db.close()
-      await root.close()
-    }
-  }
+  return { root, db: root.columnFamily(family) }
 }
 
 /**

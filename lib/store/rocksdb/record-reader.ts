@@ -2,16 +2,16 @@ import type { RocksDatabase, RocksReadBatch } from './binding.js'
 
 /** Reads values; all reads of one turn of the event loop share one call into the binding. */
 export class RecordReader {
-  readonly #db: RocksDatabase
+  readonly #connection: { readonly db: RocksDatabase }
   #batch: RocksReadBatch | null = null
 
-  constructor(db: RocksDatabase) {
-    this.#db = db
+  constructor(connection: { readonly db: RocksDatabase }) {
+    this.#connection = connection
   }
 
   async read(key: Buffer): Promise<Buffer | null> {
     if (this.#batch === null) {
-      const batch = this.#db.read({ autoDestroy: true })
+      const batch = this.#connection.db.read({ autoDestroy: true })
       this.#batch = batch
       setImmediate(() => {
         this.#batch = null

@@ -6,7 +6,7 @@ import type { BackupResult, LongOperation } from '../long-operation.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import type { StoreStats } from '../stats.js'
 import { backUp, refuseHalfMade } from './backup.js'
-import type { RocksDatabase, RocksWriteBatch } from './binding.js'
+import type { RocksWriteBatch } from './binding.js'
 import { RecordCache } from './cache.js'
 import { decodeRecord, encodeRecord } from './codec.js'
 import { Compaction } from './compaction.js'
@@ -28,6 +28,7 @@ import { LiveRecord } from './live-record.js'
 import { upgradeFormat } from './migrations.js'
 import { Reaper, type ReapProgress } from './reaper.js'
 import { RecordReader } from './record-reader.js'
+import { Recovery } from './recovery.js'
 import { scanRecords } from './scan.js'
 import { WalSync } from './wal-sync.js'
 
@@ -55,6 +56,8 @@ export class RocksDBStore implements SessionStore {
   #connection!: OpenColumnFamily
   #commit!: GroupCommit
   #walSync: WalSync | null = null
+  /** None for a database that the application has open. */
+  #recovery: Recovery | null = null
   #reaper!: Reaper
   #compaction!: Compaction
   #reader!: RecordReader
@@ -86,9 +89,11 @@ export class RocksDBStore implements SessionStore {
     this.#connection = connection
     const walSync = this.#walSync
     this.#commit = new GroupCommit(connection, walSync === null ? null : () => walSync.sync())
-    this.#reader = new RecordReader(connection.db)
-    this.#reaper = this.#createReaper(connection.db)
-    this.#compaction = new Compaction(connection.db, () => this.#closing)
+    this.#reader = new RecordReader(connection)
+    this.#reaper = this.#createReaper()
+    this.#compaction = new Compaction(connection, () => this.#closing)
+    const { path, reopen } = connection
+    if (reopen !== undefined) this.#recovery = new Recovery({ path, reopen }, context.log)
   }
 
   create(handle: string, createdAt: number, now: number, expiresAt: number): LiveRecord {
@@ -236,6 +241,7 @@ export class RocksDBStore implements SessionStore {
     await this.#reaper.stop()
     await this.#compaction.settled().catch(() => {})
     await this.#commit.drain()
+    await this.#recovery?.stop()
     await this.#walSync?.close()
     await this.#connection.close()
   }
@@ -277,9 +283,12 @@ export class RocksDBStore implements SessionStore {
     }
   }
 
-  #createReaper(db: RocksDatabase): Reaper {
+  #createReaper(): Reaper {
+    const connection = this.#connection
     return new Reaper({
-      db,
+      get db() {
+        return connection.db
+      },
       now: this.#context.now,
       writes: () => this.#commit.writes,
       find: (handle) => this.#findUnasked(handle),
@@ -438,6 +447,7 @@ export class RocksDBStore implements SessionStore {
   #settled(record: LiveRecord, error: Error | null): void {
     record.writing--
     if (error !== null) {
+      this.#recovery?.begin(error)
       // What is in memory is no longer what is on disk: the next request reads it anew.
       record.failure ??= new StoreUnavailableError('save a session', { cause: error })
       record.destroyed = false
