@@ -1,7 +1,7 @@
 import { StoreUnavailableError } from '../errors.js'
 import { handleOf } from '../record/id.js'
 import type { SessionRecord } from '../record/record.js'
-import type { SessionChanges, SessionStore, StoreContext } from './session-store.js'
+import type { SessionChanges, SessionStore } from './session-store.js'
 
 const TICK = 1000
 const LONGEST_WAIT_TICKS = 10
@@ -39,6 +39,14 @@ export class BoundedStore implements SessionStore {
   #weight = 0
   #ticks = 0
   #timer: NodeJS.Timeout | null = null
+  // The store's own: they ask nothing of the disk, or walk over everything and take their time.
+  readonly open: SessionStore['open']
+  readonly create: SessionStore['create']
+  readonly release: SessionStore['release']
+  readonly count: SessionStore['count']
+  readonly records: SessionStore['records']
+  readonly putRecords: SessionStore['putRecords']
+  readonly deleteExpired: SessionStore['deleteExpired']
   // Here if the store has them: what they are missing from is told by that.
   readonly compareAndSet?: Required<SessionStore>['compareAndSet']
   readonly stats?: Required<SessionStore>['stats']
@@ -46,20 +54,19 @@ export class BoundedStore implements SessionStore {
 
   constructor(store: SessionStore) {
     this.#store = store
+    this.open = store.open.bind(store)
+    this.create = store.create.bind(store)
+    this.release = store.release.bind(store)
+    this.count = store.count.bind(store)
+    this.records = store.records.bind(store)
+    this.putRecords = store.putRecords.bind(store)
+    this.deleteExpired = store.deleteExpired.bind(store)
     if (store.stats !== undefined) this.stats = store.stats.bind(store)
     if (store.backup !== undefined) this.backup = store.backup.bind(store)
     const compareAndSet = store.compareAndSet?.bind(store)
     if (compareAndSet === undefined) return
     this.compareAndSet = (record, ...change) =>
       this.#bound('save a session', [record], () => compareAndSet(record, ...change))
-  }
-
-  open(context: StoreContext): Promise<void> {
-    return this.#store.open(context)
-  }
-
-  create(handle: string, createdAt: number, now: number, expiresAt: number): SessionRecord {
-    return this.#store.create(handle, createdAt, now, expiresAt)
   }
 
   load(id: string): SessionRecord | null | Promise<SessionRecord | null> {
@@ -75,10 +82,6 @@ export class BoundedStore implements SessionStore {
   read(handle: string): Promise<SessionRecord | null> {
     if (this.#uncertain.size > 0) this.#refuseUncertain(handle)
     return this.#bound('read a session', [], () => this.#store.read(handle))
-  }
-
-  release(record: SessionRecord): void {
-    this.#store.release(record)
   }
 
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
@@ -100,24 +103,6 @@ export class BoundedStore implements SessionStore {
 
   handlesOf(principal: string): Promise<string[]> {
     return this.#bound('list sessions', [], () => this.#store.handlesOf(principal))
-  }
-
-  // What walks over everything takes the time that it takes.
-
-  count(): Promise<number> {
-    return this.#store.count()
-  }
-
-  records(after?: string): AsyncIterable<SessionRecord> {
-    return this.#store.records(after)
-  }
-
-  putRecords(records: readonly SessionRecord[]): Promise<void> {
-    return this.#store.putRecords(records)
-  }
-
-  deleteExpired(): Promise<number> {
-    return this.#store.deleteExpired()
   }
 
   /** A write that never ends must not keep the process from ending. */
