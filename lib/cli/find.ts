@@ -33,6 +33,19 @@ export async function findSession(store: SessionStore, handle: string): Promise<
   return first
 }
 
+/**
+ * The arguments of the process, with a handle that begins with a dash put where it cannot be taken
+ * for an option: one in 64 does.
+ */
+export function shieldHandles(args: readonly string[]): string[] {
+  const at = args.findIndex((arg) => DASHED_HANDLE.test(arg))
+  if (at === -1 || args.includes('--')) return [...args]
+  return [...args.toSpliced(at, 1), '--', args[at] as string]
+}
+
+// No option has one dash and more than a letter, nor 43 characters.
+const DASHED_HANDLE = /^-(?:\w[\w-]{6,41}|[\w-]{42})$/
+
 /** A handle just before all that begin with these characters. */
 function before(prefix: string): string {
   const bytes = Buffer.from(prefix.padEnd(HANDLE_LENGTH, 'A'), 'base64url')

@@ -7,6 +7,7 @@ import { addCopyCommand } from './copy.js'
 import { addDoctorCommand } from './doctor.js'
 import { addEndingCommands } from './ending.js'
 import { CommandError, ExitCode, exitCodeOf, messageOf } from './exit-code.js'
+import { shieldHandles } from './find.js'
 import { addLookingCommands } from './looking.js'
 import { Output } from './output.js'
 import { addTransferCommands } from './transfer.js'
@@ -63,7 +64,7 @@ Exit codes:
 }
 
 try {
-  await createProgram().parseAsync()
+  await createProgram().parseAsync(shieldHandles(process.argv))
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error
   // Commander has said what is wrong, or shown the help that was asked for.
