@@ -36,19 +36,20 @@ async function withPorts(t: Test, code: string, port: number): Promise<string> {
   return own.replaceAll('6379', String(redis.port))
 }
 
-async function runModule(t: Test, snippet: Snippet): Promise<void> {
+/** Types first, one after the other; then all in one process: a program alone, fragments together. */
+async function runModules(t: Test, snippets: Snippet[]): Promise<void> {
   const folder = await folderOf(t)
   const port = await freePort()
-  const file = join(folder, 'snippet.ts')
-  await writeFile(file, await withPorts(t, toModule(snippet), port))
-  t.same(types.errors(file), [], 'its types are right')
+  const modules: string[] = []
+  for (const snippet of snippets) {
+    const file = join(folder, `line-${snippet.line}.ts`)
+    await writeFile(file, await withPorts(t, toModule(snippet), port))
+    t.same(types.errors(file), [], `the types in line ${snippet.line} are right`)
+    modules.push(`${snippet.kind}:${file}`)
+  }
   const runner = join(root, 'test', 'fixtures', 'run-snippet.ts')
-  await runOrFail(
-    t,
-    process.execPath,
-    ['--import', import.meta.resolve('tsx'), runner, snippet.kind, file, String(port)],
-    folder
-  )
+  const tsx = ['--import', import.meta.resolve('tsx')]
+  await runOrFail(t, process.execPath, [...tsx, runner, String(port), ...modules], folder)
 }
 
 /** In a folder with a database in ./storage, and with the package's own commands in the PATH. */
@@ -89,15 +90,22 @@ async function runOrFail(t: Test, file: string, args: string[], cwd: string): Pr
   )
 }
 
+const isFragment = ({ kind }: Snippet): boolean => kind === 'app' || kind === 'handler'
+
 test('every code block in the documentation does what it says', async (t) => {
   const gate = await readFile(join(root, '.ci', 'run'), 'utf8')
+  t.jobs = 2
   for (const page of await listPages()) {
-    for (const snippet of await readSnippets(page)) {
-      await t.test(`${page}:${snippet.line}`, async (t) => {
-        if (snippet.kind === 'shell') await runShell(t, snippet)
-        else if (snippet.kind === 'gate') {
-          for (const line of snippet.code.split('\n')) t.match(gate, line, 'the gate runs it')
-        } else await runModule(t, snippet)
+    const snippets = await readSnippets(page)
+    const fragments = snippets.filter(isFragment)
+    if (fragments.length > 0) {
+      t.test(`${page}: fragments`, { buffered: true }, (t) => runModules(t, fragments))
+    }
+    for (const snippet of snippets.filter((snippet) => !isFragment(snippet))) {
+      t.test(`${page}:${snippet.line}`, { buffered: true }, async (t) => {
+        if (snippet.kind === 'program') await runModules(t, [snippet])
+        else if (snippet.kind === 'shell') await runShell(t, snippet)
+        else for (const line of snippet.code.split('\n')) t.match(gate, line, 'the gate runs it')
       })
     }
   }
