@@ -86,6 +86,12 @@ test('the tarball works in an empty project: import, require and types', async (
     ]) {
       t.ok(files.includes(path), path)
     }
+    const { exports } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+    for (const target of Object.values<string | object>(exports)) {
+      for (const path of typeof target === 'string' ? [target] : Object.values(target)) {
+        t.ok(files.includes(path.replace('./', '')), `${path} of the exports`)
+      }
+    }
   })
 
   await t.test('import', async (t) => {
