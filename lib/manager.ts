@@ -57,15 +57,21 @@ export class SessionManager {
    * Ends a session at once, for requests under way too.
    *
    * @param options.principal ends it only if it is this user's: give it whenever the handle came
-   *   from a page, so that nobody can end another's session
+   *   from a page, so that nobody can end another's session. `null` or `undefined` given for it,
+   *   as of a visitor who is not logged in, is nobody, who owns no session
    * @returns false if there is no such session
    */
-  async revoke(handleOrId: string, options: { principal?: string } = {}): Promise<boolean> {
+  async revoke(
+    handleOrId: string,
+    options: { principal?: string | null | undefined } = {}
+  ): Promise<boolean> {
     const record = await this.#find(handleOrId)
     if (record === null) return false
-    const { principal } = options
     try {
-      if (principal !== undefined && record.principal !== principal) return false
+      const owned = 'principal' in options
+      if (owned && (record.principal === null || record.principal !== options.principal)) {
+        return false
+      }
       await this.#destroy(record)
       return true
     } finally {

@@ -18,6 +18,11 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   if (fastify.hasRequestDecorator(sessionName) || fastify.hasDecorator(`${sessionName}s`)) {
     throw new InvalidOptionError('sessionName', `"${sessionName}" is taken: choose another`)
   }
+  const cookieSlot = Symbol.for(`fastify-sled-session.cookie.${options.cookie.name}`)
+  if (fastify.hasDecorator(cookieSlot)) {
+    const problem = `"${options.cookie.name}" is taken by another registration: choose another`
+    throw new InvalidOptionError('cookie.name', problem)
+  }
   const store = new BoundedStore(openStore(options.storage, options.memory))
   const policy: SessionPolicy = { ...options, store, log: fastify.log, updates: new Turnstile() }
   await store.open({ now: options.now, log: fastify.log })
@@ -25,6 +30,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   if (!fastify.hasReplyDecorator('setCookie')) await fastify.register(fastifyCookie)
   const manager = new SessionManager(policy, options.cookie)
   fastify.decorate(`${sessionName}s`, manager)
+  fastify.decorate(cookieSlot, true)
   const sessions = new RequestSessions(options, policy)
   sessions.install(fastify)
   installExclusiveRoutes(fastify, sessions)

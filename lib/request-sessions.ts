@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import type {
   FastifyInstance,
   FastifyReply,
@@ -38,6 +39,11 @@ class Visit {
 
   constructor(reply: FastifyReply) {
     this.reply = reply
+  }
+
+  /** A request that is printed shows it, and with it would show the id. */
+  [inspect.custom](): string {
+    return 'Visit'
   }
 }
 
@@ -263,7 +269,7 @@ export class RequestSessions {
             secure
           )
     reply.header('set-cookie', header)
-    if (this.#options.noStore && !reply.hasHeader('cache-control')) {
+    if (this.#options.noStore && !isKeptFromSharedCaches(reply)) {
       reply.header('cache-control', 'no-store')
     }
   }
@@ -282,6 +288,12 @@ export class RequestSessions {
 function maxAge({ expiry, record, policy }: UnitOfWork): number | null {
   if (expiry.kind === 'session-end' || record === null) return null
   return Math.max(0, record.expiresAt - policy.now())
+}
+
+/** A cache that serves one visitor's cookie to others would log them in as him. */
+function isKeptFromSharedCaches(reply: FastifyReply): boolean {
+  const directives = String(reply.getHeader('cache-control') ?? '').split(',')
+  return directives.some((directive) => /^\s*(?:no-store|private)\s*$/i.test(directive))
 }
 
 const LOAD = 'load a session'

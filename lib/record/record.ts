@@ -1,4 +1,6 @@
+import { inspect } from 'node:util'
 import type { Expiry } from './expiry.js'
+import { shortHandle } from './id.js'
 
 /**
  * One stored session, as stores and sessions share it. Values are kept as encoded text
@@ -39,6 +41,11 @@ export class SessionRecord {
     this.storedSeenAt = lastSeenAt
     this.storedExpiresAt = expiresAt
     this.toldExpiresAt = expiresAt
+  }
+
+  /** In consoles and logs it shows neither data nor, in the records of some stores, the id. */
+  [inspect.custom](): string {
+    return `SessionRecord ${shortHandle(this.handle)}`
   }
 
   /** Sets or, with `undefined`, deletes one key. */

@@ -1,4 +1,4 @@
-import { ValueNotStorableError } from '../errors.js'
+import { SessionTooLargeError, ValueNotStorableError } from '../errors.js'
 
 /**
  * Session values as text. A value that JSON can hold is its JSON. Anything else (Date, Map, Set,
@@ -27,18 +27,20 @@ const MAX_DEPTH = 100
 
 interface Walk {
   readonly key: string
+  readonly limit: number
   /** Every node takes at least a byte, so a value with more nodes than bytes allowed is too large. */
-  nodesLeft: number
+  bytesLeft: number
 }
 
 /**
  * Encodes a value for storage.
  *
  * @param key names the session key in errors
- * @param maxNodes bounds the walk, so that shared references cannot make it endless
+ * @param maxBytes bounds the walk, so that shared references cannot make it endless
  * @throws {ValueNotStorableError} for functions, symbols, circular references and class instances
+ * @throws {SessionTooLargeError} if its text would surely have more than `maxBytes`
  */
-export function encodeValue(key: string, value: unknown, maxNodes: number): string {
+export function encodeValue(key: string, value: unknown, maxBytes: number): string {
   switch (typeof value) {
     case 'string':
       return JSON.stringify(value)
@@ -48,7 +50,7 @@ export function encodeValue(key: string, value: unknown, maxNodes: number): stri
       if (Number.isFinite(value) && !Object.is(value, -0)) return String(value)
   }
   if (value === null) return 'null'
-  const walk: Walk = { key, nodesLeft: maxNodes }
+  const walk: Walk = { key, limit: maxBytes, bytesLeft: maxBytes }
   return isPlain(value, walk, 0) ? JSON.stringify(value) : RICH_MARK + JSON.stringify(toRich(value))
 }
 
@@ -65,9 +67,11 @@ export function isMutable(text: string): boolean {
 
 /** Checks that a value can be stored; true if JSON alone keeps it exactly. */
 function isPlain(value: unknown, walk: Walk, depth: number): boolean {
-  if (--walk.nodesLeft < 0) refuse(walk, 'it has more parts than a session may have bytes')
+  take(walk, 1)
   switch (typeof value) {
     case 'string':
+      take(walk, value.length)
+      return true
     case 'boolean':
       return true
     case 'number':
@@ -89,9 +93,11 @@ function isPlain(value: unknown, walk: Walk, depth: number): boolean {
 function isPlainObject(value: object, walk: Walk, depth: number): boolean {
   let plain = true
   if (Array.isArray(value)) {
+    if ('toJSON' in value) refuse(walk, 'it is or contains an array with a method toJSON')
     for (const item of value) plain = isPlain(item, walk, depth) && plain
     return plain
   }
+  if (value instanceof Uint8Array) take(walk, value.byteLength)
   if (value instanceof Date || value instanceof Uint8Array) return false
   if (value instanceof Map) {
     for (const [key, item] of value) {
@@ -113,6 +119,14 @@ function isPlainObject(value: object, walk: Walk, depth: number): boolean {
     plain = isPlain((value as Record<string, unknown>)[key], walk, depth) && plain
   }
   return plain
+}
+
+/** One text that occurs in many places costs its length in each. */
+function take(walk: Walk, bytes: number): void {
+  walk.bytesLeft -= bytes
+  if (walk.bytesLeft < 0) {
+    throw new SessionTooLargeError(JSON.stringify(walk.key.slice(0, 100)), walk.limit)
+  }
 }
 
 function className(prototype: object): string {

@@ -37,9 +37,9 @@ export class HandedOutValues {
   }
 
   /** Calls back with each value that was changed in place since it was handed out. */
-  collect(maxNodes: number, changed: (key: string, text: string) => void): void {
+  collect(maxBytes: number, changed: (key: string, text: string) => void): void {
     for (const [key, handed] of this.#values) {
-      const text = encodeValue(key, handed.value, maxNodes)
+      const text = encodeValue(key, handed.value, maxBytes)
       if (text === handed.text) continue
       changed(key, text)
       handed.text = text

@@ -1,6 +1,7 @@
+import { inspect } from 'node:util'
 import { RouteWithoutSessionError, SessionTooLargeError, ValueNotStorableError } from '../errors.js'
 import { checkExpiry, deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
-import { createSessionId, handleOf } from '../record/id.js'
+import { createSessionId, handleOf, shortHandle } from '../record/id.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue, isMutable } from '../record/value.js'
 import { HandedOutValues } from './handed-out.js'
@@ -40,6 +41,11 @@ export class WorkingRecord {
     this.id = id
     this.stored = record !== null
     this.cookie = cookie
+  }
+
+  /** In consoles and logs: a request shows it, and with it would show id and data. */
+  [inspect.custom](): string {
+    return `Session ${this.record === null ? '(none)' : shortHandle(this.record.handle)}`
   }
 
   /** What can be read: a session that was destroyed under this request has nothing more to say. */

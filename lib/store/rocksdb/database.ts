@@ -142,6 +142,14 @@ export async function borrowDatabase(
   columnFamily: string
 ): Promise<OpenColumnFamily> {
   const path = resolve(String(database.path))
+  const borrowed = borrowedFamilies.get(database) ?? new Set()
+  if (borrowed.has(columnFamily)) {
+    throw new DatabaseLockedError(
+      path,
+      `another registration, which has its column family "${columnFamily}"`,
+      'give each registration a columnFamily of its own.'
+    )
+  }
   let db: RocksDatabase
   try {
     db = database.columnFamily(columnFamily)
@@ -156,8 +164,16 @@ export async function borrowDatabase(
     }
     throw await explainOpenFailure(path, columnFamily, error as Error)
   }
-  return { db, path, columnFamily, readOnly: false, close: () => db.close() }
+  borrowedFamilies.set(database, borrowed.add(columnFamily))
+  const close = async (): Promise<void> => {
+    borrowed.delete(columnFamily)
+    await db.close()
+  }
+  return { db, path, columnFamily, readOnly: false, close }
 }
+
+/** Two stores on one column family would each serve what the other has changed or ended. */
+const borrowedFamilies = new WeakMap<object, Set<string>>()
 
 async function explainOpenFailure(
   path: string,

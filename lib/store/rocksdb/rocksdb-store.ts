@@ -122,7 +122,7 @@ export class RocksDBStore implements SessionStore {
   }
 
   async read(handle: string): Promise<LiveRecord | null> {
-    await this.#commit.drain()
+    await this.#commit.settled()
     const key = recordKey(handle)
     const bytes = await this.#readBytes(key)
     return bytes === null ? null : decodeRecord(handle, bytes, key)
