@@ -4,7 +4,7 @@ import { encodeValue } from '../../lib/record/value.js'
 
 /** A session with something in each of its fields, of the kinds that are easily lost. */
 export function someRecord(number: number, now: number, lifetime = 3_600_000): SessionRecord {
-  const handle = handleOf(createSessionId())
+  const handle = someHandle()
   const record = new SessionRecord(handle, now - 5000, now - 3000, now + lifetime)
   if (number % 2 === 0) record.expiry = onInactivity({ hours: 1 })
   record.principal = number % 4 === 3 ? null : `user ${number % 3}`
@@ -30,4 +30,12 @@ export async function contents(store: SessionStore): Promise<object[]> {
   const found: object[] = []
   for await (const record of store.records()) found.push(plain(record))
   return found
+}
+
+/** A short form of one that begins with two dashes would look like an option in a command. */
+function someHandle(): string {
+  for (;;) {
+    const handle = handleOf(createSessionId())
+    if (!handle.startsWith('--')) return handle
+  }
 }
