@@ -64,10 +64,9 @@ function isConnected(client: RedisClient): boolean {
 /** The reply may still come, and be too late: nobody waits for it any more. */
 function within(timeout: number, reply: Promise<unknown>): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new Error(`Redis has not answered for ${timeout} ms`)),
-      timeout
-    )
+    const giveUp = (): void => reject(new Error(`Redis has not answered for ${timeout} ms`))
+    // A turn later: if this process itself was held up, the reply is there and not read yet.
+    const timer = setTimeout(() => setImmediate(giveUp), timeout)
     reply.then(resolve, reject).finally(() => clearTimeout(timer))
   })
 }
