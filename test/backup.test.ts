@@ -8,6 +8,7 @@ import {
   restoreBackup,
   type SessionStore
 } from '../lib/index.js'
+import { loadBinding } from '../lib/store/rocksdb/binding.js'
 import { META_KEY } from '../lib/store/rocksdb/keys.js'
 import { verify } from '../lib/store/rocksdb/verify.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from './support/app.js'
@@ -193,6 +194,37 @@ test('nothing that is no backup is written over', async (t) => {
   await store.close()
   await t.rejects(restoreBackup(path, join(files, 'new')), { code: UNUSABLE, message: /no backup/ })
   await t.rejects(restoreBackup(files, back), { code: 'SLED_SESSION_PATH_UNUSABLE' })
+})
+
+test('a copy that was killed at its start can begin anew', async (t) => {
+  const { store, to, back } = await stored(t, 5)
+  await mkdir(to, { recursive: true })
+  await withDatabase(to, async () => {}, 'session')
+  t.match(await backup(store, to), { written: 14 })
+  await store.close()
+  const RocksDB = await loadBinding()
+  await mkdir(back)
+  const blank = new RocksDB(back, {})
+  await blank.ready()
+  await blank.close()
+  t.match(await restoreBackup(to, back), { written: 14 })
+})
+
+test("an application's database is no place for a backup", async (t) => {
+  const { store, to, back } = await stored(t, 5)
+  await mkdir(to, { recursive: true })
+  await withDatabase(to, (db) => putRaw(db, Buffer.from('k'), Buffer.from('v')), 'orders')
+  const code = 'SLED_SESSION_COLUMN_FAMILY'
+  await t.rejects(backup(store, to), { code })
+  t.equal((await readDatabase(to, 'orders')).length, 1)
+  const RocksDB = await loadBinding()
+  await mkdir(back)
+  const own = new RocksDB(back, {})
+  await own.ready()
+  await putRaw(own, Buffer.from('k'), Buffer.from('v'))
+  await own.close()
+  await t.rejects(backup(store, back), { code })
+  await store.close()
 })
 
 test('a server that opens a backup makes it its own', async (t) => {

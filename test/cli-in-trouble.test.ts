@@ -1,5 +1,6 @@
 import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { test } from 'tap'
 import { drawBar } from '../lib/cli/progress.js'
 import type { SessionRecord } from '../lib/index.js'
@@ -138,6 +139,30 @@ test('a signal ends long work, and it can be run again', async (t) => {
     t.match(await runCommand(['import', target], { input: stdout }), { code: 0 })
     t.same(await contentsOf(target), await contentsOf(path))
   }
+})
+
+test('a backup that is killed is never taken for a whole one, and the next completes it', async (t) => {
+  const { folder, path } = await createDatabase(t, 3000)
+  const backup = join(folder, 'backup')
+  const before = await contentsOf(path)
+  for (const delay of [0, 20, 60]) {
+    const child = startCommand(['backup', path, backup])
+    const ended = endOf(child)
+    for (;;) {
+      if (await stat(join(backup, 'CURRENT')).catch(() => null)) break
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await setTimeout(delay)
+    child.kill('SIGKILL')
+    await ended
+    const target = join(folder, `restored ${delay}`)
+    const { code, stderr } = await runCommand(['restore', backup, target])
+    if (code === 0) t.same(await contentsOf(target), before, 'it was done before the kill')
+    else t.match(stderr, /not finished|is no backup|no column family/)
+  }
+  await json(t, 'backup', path, backup)
+  t.match(await json(t, 'verify', backup), { records: 3000, problems: 0 })
+  t.same(await contentsOf(backup), before)
 })
 
 test('no bar is drawn where nobody looks', async (t) => {

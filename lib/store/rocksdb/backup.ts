@@ -2,10 +2,10 @@ import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { BackupUnusableError, FormatUnsupportedError, storeFailure } from '../../errors.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
-import type { RocksDatabase } from './binding.js'
+import { loadBinding, type RocksDatabase } from './binding.js'
 import { holdsDatabase, type OpenColumnFamily, openDatabase, openReadOnly } from './database.js'
 import { readProperties } from './engine-stats.js'
-import { FORMAT_VERSION } from './format.js'
+import { FORMAT_VERSION, isEmpty } from './format.js'
 import { META_KEY } from './keys.js'
 import { mirror } from './mirror.js'
 
@@ -147,9 +147,16 @@ function interrupted(path: string, { kind, startedAt }: CopyMark): Error {
 /** What a folder that is to be written holds: `null` if nothing. Changes nothing. */
 async function inspect(path: string, columnFamily: string): Promise<Meta | null> {
   if (await holdsDatabase(path)) {
-    const connection = await openReadOnly(path, columnFamily)
+    const connection = await openReadOnly(path, columnFamily).catch(async (error: unknown) => {
+      // A copy that was killed at its very start leaves a database that is blank.
+      const { code } = error as { code?: unknown }
+      if (code === 'SLED_SESSION_COLUMN_FAMILY' && (await isBlank(path))) return null
+      throw error
+    })
+    if (connection === null) return null
     try {
-      return parseMeta(await connection.db.get(META_KEY))
+      const bytes = await connection.db.get(META_KEY)
+      return bytes === null && (await isEmpty(connection.db)) ? null : parseMeta(bytes)
     } finally {
       await connection.close()
     }
@@ -164,6 +171,18 @@ async function inspect(path: string, columnFamily: string): Promise<Meta | null>
     throw new BackupUnusableError(path, 'holds other files', 'Name a new or empty folder.')
   }
   return null
+}
+
+/** Nothing is in RocksDB's own column family; opening to write refuses a database with others. */
+async function isBlank(path: string): Promise<boolean> {
+  const RocksDB = await loadBinding()
+  const db = new RocksDB(path, { readOnly: true })
+  try {
+    await db.ready()
+    return await isEmpty(db)
+  } finally {
+    await db.close()
+  }
 }
 
 interface CopyTarget {

@@ -68,7 +68,7 @@ function parseMeta(bytes: Buffer): FormatMeta | null {
   }
 }
 
-async function isEmpty(db: RocksDatabase): Promise<boolean> {
+export async function isEmpty(db: RocksDatabase): Promise<boolean> {
   for await (const _ of db.iterator({ gte: META_KEY }, { limit: 1, values: false })) return false
   return true
 }
