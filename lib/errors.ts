@@ -33,7 +33,7 @@ export const ColumnFamilyError: ErrorClass<
 export const DatabaseOpenError: ErrorClass<[path: string, reason: string, ...Options]> =
   createError(
     'SLED_SESSION_DATABASE_OPEN',
-    'Cannot open the database "%s": %s. If files are damaged, stop and restore a backup of the whole folder.'
+    'Cannot open the database "%s": %s. If its files are damaged, run "sled-session verify" to see what can still be read, and restore a backup with "sled-session restore"; docs/durability.md has the steps.'
   )
 
 /** The native module could not be loaded. */

@@ -108,7 +108,7 @@ test('damaged files are refused with what to do', async (t) => {
   const path = await temporaryFolder(t)
   await works(t, { path })
   await writeFile(join(path, 'CURRENT'), 'MANIFEST-999999\n')
-  await refused(t, { path }, 'SLED_SESSION_DATABASE_OPEN', /restore a backup/)
+  await refused(t, { path }, 'SLED_SESSION_DATABASE_OPEN', /sled-session verify.*restore a backup/)
 })
 
 test('a newer format is refused and left untouched', async (t) => {

@@ -35,8 +35,12 @@ export async function verifyFolder(path: string, context: Context): Promise<Veri
   const connection = await openReadOnly(path, columnFamily)
   try {
     return await withProgress('verify', (update) => {
-      const running = verify(connection.db, ({ records, expiryEntries, principalEntries }) =>
-        update({ done: records + expiryEntries + principalEntries, total: null })
+      const { db, damage } = connection
+      const running = verify(
+        db,
+        ({ records, expiryEntries, principalEntries }) =>
+          update({ done: records + expiryEntries + principalEntries, total: null }),
+        damage
       )
       return abortable(running, signal)
     })

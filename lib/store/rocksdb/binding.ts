@@ -38,9 +38,12 @@ export interface RocksWriteBatch {
   flush(): Promise<void>
 }
 
+type WalRecoveryMode = 'TOLERATE_CORRUPTED_TAIL_RECORDS' | 'POINT_IN_TIME'
+
 export interface RocksBinding {
   new (path: string, options: object): RocksDatabase
   ColumnFamily: new (name: string, options: object) => object
+  readonly constants: { readonly walRecoveryMode: Readonly<Record<WalRecoveryMode, number>> }
 }
 
 /**

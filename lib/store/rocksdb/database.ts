@@ -20,6 +20,11 @@ export interface OpenColumnFamily {
   /** Nothing can be written. Another process may have the database open too. */
   readonly readOnly: boolean
   /**
+   * What is wrong with the write-ahead log of a database that is open to look at: what was written
+   * after the damage is not seen. `null` if nothing is.
+   */
+  readonly damage: string | null
+  /**
    * Closes the database, if it is not closed already, and opens it again. While it is closed, all
    * that is asked of `db` fails. Only for a database of our own.
    */
@@ -58,6 +63,7 @@ export async function openDatabase(
     path,
     columnFamily,
     readOnly: false,
+    damage: null,
     async reopen() {
       await close()
       current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
@@ -76,7 +82,13 @@ async function openRoot(
     writeBufferSize: Math.floor(memtableBytes / WRITE_BUFFERS),
     maxWriteBufferNumber: WRITE_BUFFERS
   })
-  const root = new RocksDB(path, { columnFamilies: [family], maxBackgroundJobs: 2 })
+  const root = new RocksDB(path, {
+    columnFamilies: [family],
+    maxBackgroundJobs: 2,
+    // A log whose end is torn is what a kill leaves: what is missing was not acknowledged. RocksDB's
+    // default also drops all that comes after damage in its midst, and with it logouts, silently.
+    walRecoveryMode: RocksDB.constants.walRecoveryMode.TOLERATE_CORRUPTED_TAIL_RECORDS
+  })
   try {
     await root.ready()
   } catch (error) {
@@ -101,18 +113,30 @@ export async function openReadOnly(
     throw new PathUnusableError(path, 'there is no database in it', 'Name the folder of one.')
   }
   const RocksDB = await loadBinding()
-  const root = new RocksDB(path, { columnFamilies: [columnFamily], readOnly: true })
-  const db = root.columnFamily(columnFamily)
-  try {
+  const { TOLERATE_CORRUPTED_TAIL_RECORDS, POINT_IN_TIME } = RocksDB.constants.walRecoveryMode
+  const openIn = async (walRecoveryMode: number): Promise<RocksDatabase> => {
+    const root = new RocksDB(path, {
+      columnFamilies: [columnFamily],
+      readOnly: true,
+      walRecoveryMode
+    })
     await root.ready()
-  } catch (error) {
-    throw await explainOpenFailure(path, columnFamily, error as Error)
+    return root
   }
+  let damage: string | null = null
+  const root = await openIn(TOLERATE_CORRUPTED_TAIL_RECORDS).catch((error: Error) => {
+    damage = error.message
+    return openIn(POINT_IN_TIME).catch(async () => {
+      throw await explainOpenFailure(path, columnFamily, error)
+    })
+  })
+  const db = root.columnFamily(columnFamily)
   return {
     db,
     path,
     columnFamily,
     readOnly: true,
+    damage,
     async close() {
       await db.close()
       await root.close()
@@ -169,7 +193,7 @@ export async function borrowDatabase(
     borrowed.delete(columnFamily)
     await db.close()
   }
-  return { db, path, columnFamily, readOnly: false, close }
+  return { db, path, columnFamily, readOnly: false, damage: null, close }
 }
 
 /** Two stores on one column family would each serve what the other has changed or ended. */

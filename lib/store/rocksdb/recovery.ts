@@ -5,7 +5,7 @@ import type { StoreLogger } from '../session-store.js'
 import type { OpenColumnFamily } from './database.js'
 
 const FIRST_DELAY = 250
-const LONGEST_DELAY = 10_000
+const LONGEST_DELAY = 2000
 const MIB = 1024 * 1024
 
 /** A database that can be closed and opened again. */

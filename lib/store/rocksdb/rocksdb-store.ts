@@ -1,4 +1,9 @@
-import { RecordCorruptError, StoreUnavailableError, storeFailure } from '../../errors.js'
+import {
+  DatabaseOpenError,
+  RecordCorruptError,
+  StoreUnavailableError,
+  storeFailure
+} from '../../errors.js'
 import { events } from '../../events.js'
 import { handleOf, shortHandle } from '../../record/id.js'
 import type { SessionRecord } from '../../record/record.js'
@@ -83,7 +88,9 @@ export class RocksDBStore implements SessionStore {
     } catch (error) {
       await this.#walSync?.close()
       await connection.close()
-      throw error
+      // Damage that RocksDB meets only at the first read has no class of ours yet.
+      if (String((error as { code?: unknown }).code).startsWith('SLED_SESSION_')) throw error
+      throw new DatabaseOpenError(connection.path, (error as Error).message, { cause: error })
     }
     this.#context = context
     this.#connection = connection

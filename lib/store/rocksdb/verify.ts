@@ -59,14 +59,16 @@ export interface Verification {
  * sessions are in use, and costs a read of everything; it yields between small batches.
  *
  * @param progress called after each batch with what has been found so far
+ * @param damage what was wrong with the write-ahead log when the database was opened
  */
 export async function verify(
   db: RocksDatabase,
-  progress: (soFar: Readonly<Verification>) => void = () => {}
+  progress: (soFar: Readonly<Verification>) => void = () => {},
+  damage: string | null = null
 ): Promise<Verification> {
   const view = db.snapshot()
   try {
-    return await new Verifier(view, progress).run()
+    return await new Verifier(view, progress).run(damage)
   } finally {
     await view.close()
   }
@@ -95,7 +97,11 @@ class Verifier {
     this.#progress = progress
   }
 
-  async run(): Promise<Verification> {
+  async run(damage: string | null): Promise<Verification> {
+    if (damage !== null) {
+      const problem = `the write-ahead log is damaged, and what follows is not seen here: ${damage}`
+      this.#report('unreadable', null, problem)
+    }
     try {
       if (await this.#checkFormat()) await this.#checkAll()
     } catch (error) {
