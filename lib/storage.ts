@@ -7,15 +7,26 @@ import type { SessionStore, StoreLogger } from './store/session-store.js'
 /** The store that the options ask for, not yet opened. `memory` is its budget in bytes. */
 export function openStore(storage: Storage, memory: number): SessionStore {
   if (storage.kind === 'store') return storage.store
-  // RocksDB's block cache takes the other half: the binding leaves it at RocksDB's own 32 MiB.
-  const cacheBytes = memory / 4
-  const memtableBytes = memory / 4
+  const { blockCache, memtableBytes, cacheBytes } = divideMemory(memory)
   const { columnFamily, durability } = storage
   const connect =
     storage.kind === 'db'
       ? () => borrowDatabase(storage.db as RocksDatabase, columnFamily)
-      : () => openDatabase(storage.path, columnFamily, memtableBytes)
+      : () => openDatabase(storage.path, columnFamily, memtableBytes, blockCache)
   return new RocksDBStore({ connect, durability, cacheBytes })
+}
+
+/** Divides the budget for the store; docs/storage.md has the measurements behind it. */
+export function divideMemory(memory: number): {
+  readonly blockCache: boolean
+  readonly memtableBytes: number
+  readonly cacheBytes: number
+} {
+  // The binding lets RocksDB have its own 32 MiB for blocks, or none.
+  const blockCache = memory >= 2 * BLOCK_CACHE_BYTES
+  const rest = memory - (blockCache ? BLOCK_CACHE_BYTES : 0)
+  const memtableBytes = Math.min(rest / 2, MOST_MEMTABLE_BYTES)
+  return { blockCache, memtableBytes, cacheBytes: rest - memtableBytes }
 }
 
 /** How {@link openSessionStore} opens a database. */
@@ -57,4 +68,6 @@ export async function openSessionStore(
 }
 
 const MEMORY = 20 * 1024 * 1024
+const BLOCK_CACHE_BYTES = 32 * 1024 * 1024
+const MOST_MEMTABLE_BYTES = 32 * 1024 * 1024
 const SILENT: StoreLogger = { debug() {}, info() {}, warn() {}, error() {} }

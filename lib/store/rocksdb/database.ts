@@ -38,19 +38,21 @@ const WRITE_BUFFERS = 2
  * Opens the database in a folder, which is made if it does not exist.
  *
  * @param memtableBytes for all memtables together
+ * @param blockCache whether RocksDB keeps 32 MiB of blocks
  * @throws {PathUnusableError} {@link DatabaseLockedError} {@link ColumnFamilyError}
  *   {@link DatabaseOpenError}
  */
 export async function openDatabase(
   folder: string,
   columnFamily: string,
-  memtableBytes: number
+  memtableBytes: number,
+  blockCache = true
 ): Promise<OpenColumnFamily> {
   const path = resolve(folder)
   // The binding hangs for ever on a folder that cannot be made, so it never gets to see one.
   await prepareFolder(path)
   const RocksDB = await loadBinding()
-  let current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
+  let current = await openRoot(RocksDB, path, columnFamily, memtableBytes, blockCache)
   const close = async (): Promise<void> => {
     const { db, root } = current
     if (!db.closed) await db.close()
@@ -66,7 +68,7 @@ export async function openDatabase(
     damage: null,
     async reopen() {
       await close()
-      current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
+      current = await openRoot(RocksDB, path, columnFamily, memtableBytes, blockCache)
     },
     close
   }
@@ -76,11 +78,13 @@ async function openRoot(
   RocksDB: RocksBinding,
   path: string,
   columnFamily: string,
-  memtableBytes: number
+  memtableBytes: number,
+  blockCache: boolean
 ): Promise<{ root: RocksDatabase; db: RocksDatabase }> {
   const family = new RocksDB.ColumnFamily(columnFamily, {
     writeBufferSize: Math.floor(memtableBytes / WRITE_BUFFERS),
-    maxWriteBufferNumber: WRITE_BUFFERS
+    maxWriteBufferNumber: WRITE_BUFFERS,
+    blockCache
   })
   const root = new RocksDB(path, {
     columnFamilies: [family],

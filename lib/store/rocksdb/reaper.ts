@@ -5,10 +5,10 @@ import type { LiveRecord } from './live-record.js'
 
 /** Small enough that one batch does not hold up the event loop for more than some milliseconds. */
 const BATCH = 128
-const BATCH_WHEN_BUSY = 32
+const BATCH_WHEN_BUSY = 64
 
 /** While visitors write, the reaper rests this many times as long as its last batch took. */
-const REST_FACTOR = 4
+const REST_FACTOR = 2
 const LONGEST_REST_MS = 50
 
 /** What the reaper does to the store, and all that it knows of it. */

@@ -1,0 +1,77 @@
+import { hash } from 'node:crypto'
+import { handleOf } from '../lib/record/id.js'
+import { SessionRecord } from '../lib/record/record.js'
+import type { RocksDatabase } from '../lib/store/rocksdb/binding.js'
+import { decodeRecord } from '../lib/store/rocksdb/codec.js'
+import { type OpenColumnFamily, openDatabase } from '../lib/store/rocksdb/database.js'
+import { expiryKey, handleIn, recordKey, recordRange } from '../lib/store/rocksdb/keys.js'
+import { RocksDBStore } from '../lib/store/rocksdb/rocksdb-store.js'
+
+const MIB = 1024 * 1024
+const DAY = 86_400_000
+const GROUP = 2000
+const PROFILE = JSON.stringify('x'.repeat(400))
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** The id of the n-th session of a benchmark. */
+export function sessionId(index: number): string {
+  return hash('sha256', `benchmark ${index}`, 'buffer').toString('base64url')
+}
+
+/** A store on a folder as the plugin opens it, and its column family to look into. */
+export interface OpenStore {
+  readonly store: RocksDBStore
+  readonly db: RocksDatabase
+}
+
+export async function openStore(folder: string, now: () => number): Promise<OpenStore> {
+  let opened: OpenColumnFamily | undefined
+  const connect = async (): Promise<OpenColumnFamily> => {
+    opened = await openDatabase(folder, 'session', 16 * MIB)
+    return opened
+  }
+  const store = new RocksDBStore({ connect, cacheBytes: 16 * MIB })
+  await store.open({ now, log: SILENT })
+  return { store, db: (opened as OpenColumnFamily).db }
+}
+
+/** Stores sessions of 400 bytes and a counter, with deadlines over a day from the one given. */
+export async function load(
+  store: RocksDBStore,
+  first: number,
+  count: number,
+  deadline: number
+): Promise<void> {
+  for (let at = first; at < first + count; at += GROUP) {
+    const size = Math.min(GROUP, first + count - at)
+    await store.putRecords(Array.from({ length: size }, (_, index) => record(at + index, deadline)))
+  }
+}
+
+function record(index: number, deadline: number): SessionRecord {
+  const spread = (index * 7919) % DAY
+  const made = new SessionRecord(handleOf(sessionId(index)), 0, 0, deadline + spread)
+  made.principal = `user ${index}`
+  made.apply('counter', '1')
+  made.apply('profile', PROFILE)
+  return made
+}
+
+/**
+ * What tower-sessions-sled-store does: looks at each record there is, and deletes those that are
+ * past their time.
+ */
+export async function scan(db: RocksDatabase, now: number): Promise<number> {
+  let deleted = 0
+  for await (const { key, value } of db.iterator(recordRange(), { capacity: 1024 })) {
+    const handle = handleIn(key)
+    const { expiresAt, indexedAt } = decodeRecord(handle, value, key)
+    if (expiresAt > now) continue
+    const batch = db.write({ autoDestroy: true })
+    batch.tryDelete(recordKey(handle))
+    if (indexedAt !== null) batch.tryDelete(expiryKey(indexedAt, handle))
+    await batch.flush()
+    deleted++
+  }
+  return deleted
+}

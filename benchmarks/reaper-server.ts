@@ -1,0 +1,56 @@
+import { readdir } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import Fastify from 'fastify'
+import { onInactivity, sledSession } from '../lib/index.js'
+
+/**
+ * A fresh process that serves the sessions in STORAGE: tells how long opening took, and on
+ * "watch" and "reap" how late its event loop was meanwhile.
+ */
+const path = process.env.STORAGE ?? ''
+const now = Number(process.env.NOW)
+const RESOLUTION_MS = 1
+const IDLE_MS = 4000
+
+const app = Fastify()
+const start = performance.now()
+await app.register(sledSession, {
+  path,
+  now: () => now,
+  expiry: onInactivity({ days: 30 }),
+  reapInterval: false
+})
+const openMilliseconds = performance.now() - start
+app.get('/', async ({ session }) => {
+  const counter = Number(session.get('counter' as never) ?? 0)
+  session.set('counter' as never, (counter + 1) as never)
+  return `Current count: ${counter}`
+})
+await app.listen({ host: '127.0.0.1', port: 0 })
+
+const WORK: Record<string, () => Promise<unknown>> = {
+  watch: () => new Promise((resolve) => setTimeout(resolve, IDLE_MS)),
+  reap: () => app.sessions.deleteExpired()
+}
+
+process.on('message', async (name: string) => {
+  const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
+  const began = performance.now()
+  delay.enable()
+  const result = await WORK[name]?.()
+  delay.disable()
+  // The histogram has the time between two timers, of which the timer's own is no delay.
+  const late = (nanoseconds: number): number => Math.max(0, nanoseconds / 1e6 - RESOLUTION_MS)
+  process.send?.({
+    result,
+    milliseconds: performance.now() - began,
+    p50: late(delay.percentile(50)),
+    p99: late(delay.percentile(99)),
+    most: late(delay.max),
+    rss: process.memoryUsage.rss(),
+    oldLogs: (await readdir(path)).filter((file) => file.startsWith('LOG.old.')).length
+  })
+})
+process.on('disconnect', () => process.exit())
+process.send?.({ port: (app.server.address() as AddressInfo).port, openMilliseconds })
