@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
+import { setTimeout } from 'node:timers/promises'
 import { handleOf } from '../lib/record/id.js'
-import { SessionRecord } from '../lib/record/record.js'
+import type { SessionRecord } from '../lib/record/record.js'
 import type { RocksDatabase } from '../lib/store/rocksdb/binding.js'
 import { decodeRecord } from '../lib/store/rocksdb/codec.js'
 import { type OpenColumnFamily, openDatabase } from '../lib/store/rocksdb/database.js'
@@ -24,13 +25,14 @@ export interface OpenStore {
   readonly db: RocksDatabase
 }
 
+/** With a small cache: who is past their time has not been here for long. */
 export async function openStore(folder: string, now: () => number): Promise<OpenStore> {
   let opened: OpenColumnFamily | undefined
   const connect = async (): Promise<OpenColumnFamily> => {
     opened = await openDatabase(folder, 'session', 16 * MIB)
     return opened
   }
-  const store = new RocksDBStore({ connect, cacheBytes: 16 * MIB })
+  const store = new RocksDBStore({ connect, cacheBytes: MIB })
   await store.open({ now, log: SILENT })
   return { store, db: (opened as OpenColumnFamily).db }
 }
@@ -44,13 +46,25 @@ export async function load(
 ): Promise<void> {
   for (let at = first; at < first + count; at += GROUP) {
     const size = Math.min(GROUP, first + count - at)
-    await store.putRecords(Array.from({ length: size }, (_, index) => record(at + index, deadline)))
+    const records = Array.from({ length: size }, (_, index) => record(store, at + index, deadline))
+    await Promise.all(records.map((made) => store.save(made, null)))
+    for (const made of records) store.release(made)
   }
 }
 
-function record(index: number, deadline: number): SessionRecord {
+/** Resolves when RocksDB has tidied up what was loaded. */
+export async function settled(db: RocksDatabase): Promise<void> {
+  const busy = ['compaction-pending', 'num-running-compactions', 'num-running-flushes']
+  for (;;) {
+    const values = await Promise.all(busy.map((name) => db.getProperty(`rocksdb.${name}`)))
+    if (values.every((value) => value === '0')) return
+    await setTimeout(100)
+  }
+}
+
+function record(store: RocksDBStore, index: number, deadline: number): SessionRecord {
   const spread = (index * 7919) % DAY
-  const made = new SessionRecord(handleOf(sessionId(index)), 0, 0, deadline + spread)
+  const made = store.create(handleOf(sessionId(index)), 0, 0, deadline + spread)
   made.principal = `user ${index}`
   made.apply('counter', '1')
   made.apply('profile', PROFILE)

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import autocannon from 'autocannon'
 import { folderSize } from '../lib/store/rocksdb/engine-stats.js'
 import type { RocksDBStore } from '../lib/store/rocksdb/rocksdb-store.js'
-import { load, openStore, scan, sessionId } from './reaper-data.js'
+import { load, openStore, scan, sessionId, settled } from './reaper-data.js'
 import { growthChart } from './reaper-report.js'
 import { machine } from './report.js'
 import { spread } from './statistics.js'
@@ -15,9 +15,12 @@ import { spread } from './statistics.js'
 /**
  * What it costs to delete expired sessions, and what a million of them take:
  *
- *     npm run bench:reaper
+ *     npm run bench:reaper                both parts
+ *     npm run bench:reaper -- growth      1,000 expired among ever more
+ *     npm run bench:reaper -- million     a server on a million, and their departure
  */
 const SIZES = [10_000, 100_000, 1_000_000]
+const MILLION = 1_000_000
 const EXPIRED = 1000
 const ROUNDS = 7
 const SCANS = 3
@@ -40,6 +43,7 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
 async function measureSize(folder: string, live: number) {
   const { store, db } = await openStore(folder, () => time)
   const loading = await timed(() => load(store, 0, live, LIVE))
+  await settled(db)
   const reap: number[] = []
   const full: number[] = []
   for (let round = 0; round < ROUNDS; round++) {
@@ -162,27 +166,46 @@ async function measureDeparture(folder: string) {
   return { deleted, reaping, full, left, alive: 10_000, headAfter, headAfterRestart }
 }
 
-const root = await mkdtemp(join(tmpdir(), 'fastify-sled-session-reaper-'))
-try {
+async function save(name: string, results: object): Promise<void> {
+  const folder = fileURLToPath(new URL('results/', import.meta.url))
+  await mkdir(folder, { recursive: true })
+  const date = new Date().toISOString().slice(0, 10)
+  const all = { date, machine: machine(), ...results }
+  await writeFile(`${folder}${name}.json`, `${JSON.stringify(all, null, 2)}\n`)
+}
+
+async function growth(root: string): Promise<void> {
   const sizes = []
   for (const live of SIZES) sizes.push(await measureSize(join(root, String(live)), live))
-  const million = join(root, String(SIZES.at(-1)))
-  const server = await measureServer(million)
-  console.log(JSON.stringify(server))
-  const departure = await measureDeparture(million)
-  console.log(JSON.stringify(departure))
-  const date = new Date().toISOString().slice(0, 10)
-  const results = fileURLToPath(new URL('results/', import.meta.url))
-  await mkdir(results, { recursive: true })
-  const all = { date, machine: machine(), expired: EXPIRED, sizes, server, departure }
-  await writeFile(`${results}reaper.json`, `${JSON.stringify(all, null, 2)}\n`)
-  await writeFile(`${results}reaper.svg`, growthChart(sizes))
-  const table = sizes.map(({ live, reap, scan: full }) => ({
+  await save('reaper', { expired: EXPIRED, sizes })
+  const svg = fileURLToPath(new URL('results/reaper.svg', import.meta.url))
+  await writeFile(svg, growthChart(sizes))
+  const rows = sizes.map(({ live, reap, scan: full }) => ({
     live,
     'reaper, ms': Math.round(reap.median),
     'full scan, ms': Math.round(full.median)
   }))
-  console.table(table)
+  console.table(rows)
+}
+
+async function million(root: string): Promise<void> {
+  const folder = join(root, 'million')
+  const { store } = await openStore(folder, () => time)
+  await load(store, 0, MILLION, LIVE)
+  await store.close()
+  const server = await measureServer(folder)
+  console.log(JSON.stringify(server))
+  const departure = await measureDeparture(folder)
+  console.log(JSON.stringify(departure))
+  await save('million', { server, departure })
+}
+
+const PARTS: Record<string, (root: string) => Promise<void>> = { growth, million }
+const asked = process.argv[2]
+const parts = Object.keys(PARTS).filter((name) => asked === undefined || asked === name)
+const root = await mkdtemp(join(tmpdir(), 'fastify-sled-session-reaper-'))
+try {
+  for (const name of parts) await PARTS[name]?.(root)
 } finally {
   await rm(root, { recursive: true, force: true })
 }

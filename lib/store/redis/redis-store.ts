@@ -192,7 +192,7 @@ export class RedisStore implements SessionStore {
   }
 
   /** Redis has mostly done it already; what is left of them in the indexes is counted and removed. */
-  async deleteExpired(): Promise<number> {
+  async deleteExpired(onProgress?: (deleted: number) => void): Promise<number> {
     const now = this.#context.now()
     let deleted = 0
     for (;;) {
@@ -205,6 +205,7 @@ export class RedisStore implements SessionStore {
           await guard('delete expired sessions', () => this.#run(EXPIRE, keys, { members }))
         )
       }
+      onProgress?.(deleted)
       if (members.length < BATCH) return deleted
     }
   }

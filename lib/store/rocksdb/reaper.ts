@@ -5,7 +5,7 @@ import type { LiveRecord } from './live-record.js'
 
 /** Small enough that one batch does not hold up the event loop for more than some milliseconds. */
 const BATCH = 128
-const BATCH_WHEN_BUSY = 64
+const BATCH_WHEN_BUSY = 32
 
 /** While visitors write, the reaper rests this many times as long as its last batch took. */
 const REST_FACTOR = 2
