@@ -84,7 +84,9 @@ async function openRoot(
   const family = new RocksDB.ColumnFamily(columnFamily, {
     writeBufferSize: Math.floor(memtableBytes / WRITE_BUFFERS),
     maxWriteBufferNumber: WRITE_BUFFERS,
-    blockCache
+    blockCache,
+    // Without a cache for them, RocksDB keeps indexes and filters with the open files.
+    tableCacheIndexAndFilterBlocks: blockCache
   })
   const root = new RocksDB(path, {
     columnFamilies: [family],
