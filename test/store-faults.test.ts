@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { type Test, test } from 'tap'
 import { recordKey } from '../lib/store/rocksdb/keys.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from './support/app.js'
+import { Gate } from './support/gate.js'
 import {
   countKind,
   openApplicationDatabase,
@@ -10,6 +11,7 @@ import {
   readDatabase,
   withDatabase
 } from './support/rocksdb.js'
+import { until } from './support/until.js'
 
 /** An application on a database that fails when told to. */
 async function failingApp(t: Test): Promise<{
@@ -201,3 +203,60 @@ test('no log line of any fault has a session id or its data', async (t) => {
   }
   t.notMatch(log, /counter/)
 })
+
+test('a renewal behind a write of the old record that fails is left out, both halves', async (t) => {
+  const path = await temporaryFolder(t)
+  const { db, traffic } = await openApplicationDatabase(path)
+  const app = await createApp(t, { db })
+  app.addHook('onClose', () => db.close())
+  addCounter(app)
+  app.get('/reads', async (request) => request.session.get('counter') ?? 'none')
+  let renewing = new Gate()
+  app.get('/renews', async ({ session }) => {
+    const renewed = session.regenerate()
+    renewing.open()
+    await renewed
+  })
+  app.get('/logs-in', async ({ session }) => {
+    const loggedIn = session.setPrincipal('ann')
+    renewing.open()
+    await loggedIn
+  })
+  const cookie = cookieIn(await app.inject('/'))
+  const visit = (url: string) =>
+    app.inject({ url, headers: { cookie } }).then((response) => response)
+
+  for (const url of ['/renews', '/logs-in']) {
+    const disk = new Gate()
+    renewing = new Gate()
+    traffic.held = { what: 'write', until: disk.opened }
+    let failures = 1
+    traffic.failing = (what) => what === 'write' && failures-- > 0
+    const { writes } = traffic
+    const earlier = visit('/')
+    await until(() => traffic.writes > writes)
+    const renewal = visit(url)
+    await renewing.opened
+    disk.open()
+    for (const response of await Promise.all([earlier, renewal])) {
+      t.equal(response.statusCode, 503, url)
+      t.equal(response.headers['set-cookie'], undefined, url)
+    }
+    t.ok(failures <= 0, 'the earlier write was the one that failed')
+    traffic.held = null
+    traffic.failing = null
+    t.equal((await visit('/reads')).body, '1', 'the old session is as it was')
+    t.equal(await app.sessions.count(), 1, 'and there is no other')
+    t.same(await app.sessions.list('ann'), [])
+  }
+  await app.close()
+  const entries = await readDatabase(path)
+  t.same(
+    [1, 2, 3].map((kind) => countKind(entries, kind)),
+    [1, 1, 0]
+  )
+})
+
+function cookieIn(response: LightMyRequestResponse): string {
+  return String(response.headers['set-cookie'] ?? '').split(';')[0] ?? ''
+}

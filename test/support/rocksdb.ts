@@ -44,6 +44,8 @@ export async function putRaw(db: RocksDatabase, key: Buffer, value: Buffer | nul
   await batch.flush()
 }
 
+type Access = 'write' | 'read' | 'iterator'
+
 /** What was asked of a database. */
 export interface Traffic {
   /** Batches written. */
@@ -52,8 +54,8 @@ export interface Traffic {
   reads: number
   /** Entries that iterators gave. */
   iterated: number
-  /** What fails, as a full or broken disk would make it. */
-  failing: 'write' | 'read' | 'iterator' | null
+  /** What fails, as a full or broken disk would make it: all of a kind, or what is picked one by one. */
+  failing: Access | ((what: Access) => boolean) | null
   /** What takes this long, as a disk that hangs would make it. */
   held: { what: 'write' | 'read'; until: Promise<void> } | null
 }
@@ -76,8 +78,12 @@ export async function openApplicationDatabase(
 
 function spy(family: RocksDatabase, traffic: Traffic): RocksDatabase {
   const { write, read, iterator } = family
-  const failIf = (what: Traffic['failing']): void => {
-    if (traffic.failing === what) throw new Error('IO error: No space left on device')
+  const fails = (what: Access): boolean => {
+    const { failing } = traffic
+    return typeof failing === 'function' ? failing(what) : failing === what
+  }
+  const failIf = (what: Access): void => {
+    if (fails(what)) throw new Error('IO error: No space left on device')
   }
   const holdIf = async (what: 'write' | 'read'): Promise<void> => {
     if (traffic.held?.what === what) await traffic.held.until
@@ -88,9 +94,13 @@ function spy(family: RocksDatabase, traffic: Traffic): RocksDatabase {
     const { flush } = batch
     batch.flush = async () => {
       await holdIf('write')
-      // The database waits for every batch when it closes.
-      if (traffic.failing === 'write') (batch as unknown as { destroy(): void }).destroy()
-      failIf('write')
+      try {
+        failIf('write')
+      } catch (error) {
+        // The database waits for every batch when it closes.
+        ;(batch as unknown as { destroy(): void }).destroy()
+        throw error
+      }
       await flush.call(batch)
     }
     return batch
