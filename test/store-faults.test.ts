@@ -257,6 +257,49 @@ test('a renewal behind a write of the old record that fails is left out, both ha
   )
 })
 
+test('nobody is told of an end that fails: not those beside it, and not who comes meanwhile', async (t) => {
+  const { db, traffic } = await openApplicationDatabase(await temporaryFolder(t))
+  const app = await createApp(t, { db })
+  app.addHook('onClose', () => db.close())
+  addCounter(app)
+  app.get('/reads', async (request) => request.session.get('counter') ?? 'none')
+  let [began, ended, disk] = [new Gate(), new Gate(), new Gate()]
+  app.get('/ends', async ({ session }) => {
+    const ending = session.destroy()
+    ended.open()
+    await ending
+  })
+  for (const what of ['sets', 'renews'] as const) {
+    app.get(`/${what}`, async ({ session }) => {
+      began.open()
+      await ended.opened
+      if (what === 'sets') session.set('counter', 9)
+      else await session.regenerate()
+    })
+  }
+  const cookie = cookieIn(await app.inject('/'))
+  const visit = (url: string) =>
+    app.inject({ url, headers: { cookie } }).then((response) => response)
+
+  for (const what of ['sets', 'renews']) {
+    ;[began, ended, disk] = [new Gate(), new Gate(), new Gate()]
+    traffic.failing = 'write'
+    traffic.held = { what: 'write', until: disk.opened }
+    const beside = visit(`/${what}`)
+    await began.opened
+    const end = visit('/ends')
+    await ended.opened
+    const late = visit('/reads')
+    disk.open()
+    t.equal((await end).statusCode, 503)
+    t.equal((await beside).statusCode, 503, what)
+    t.equal((await late).body, '1', 'it lives on')
+    traffic.failing = null
+    traffic.held = null
+    t.equal((await visit('/reads')).body, '1')
+  }
+})
+
 function cookieIn(response: LightMyRequestResponse): string {
   return String(response.headers['set-cookie'] ?? '').split(';')[0] ?? ''
 }

@@ -41,8 +41,7 @@ export class UnitOfWork extends WorkingRecord {
   async #save(): Promise<void> {
     const record = this.record
     if (record === null || !this.isModified) return
-    if (record.destroyed) this.#lost(record)
-    else if (!this.#ended) await this.#store(record)
+    if (!this.#ended) await this.#store(record)
     else if (this.stored) await this.#saveDetached(record)
     else this.#dropUnsent(record)
   }
@@ -71,9 +70,6 @@ export class UnitOfWork extends WorkingRecord {
     }
     const record = this.record
     if (record === null || !this.#isDue(record)) {
-      done(null)
-    } else if (record.destroyed) {
-      this.#lost(record)
       done(null)
     } else {
       if (this.policy.alwaysSave) noteActivity(record, this.policy)
@@ -211,7 +207,11 @@ export class UnitOfWork extends WorkingRecord {
 
   /** A login after somebody else's logout is no revival: it begins a new session. */
   leaveDestroyed(): void {
-    if (this.record?.destroyed) this.#leave(this.record)
+    const { record } = this
+    if (!record?.destroyed) return
+    // Should its end fail, it lives on, and this request has not done what it says.
+    this.#holdResponse(this.policy.store.save(record, null))
+    this.#leave(record)
   }
 
   override markDirty(): void {

@@ -44,7 +44,8 @@ export interface SessionStore {
   /**
    * The record of the session with this id, or `null` if there is none, if it is past its time by
    * the clock of the {@link StoreContext}, or if what is stored does not decode: that is put aside
-   * for a person to look at, and logged. A record in memory is returned at once, not as a promise.
+   * for a person to look at, and logged. A record in memory is returned at once, not as a promise,
+   * unless its session is being ended: whether it is gone shows when that is durable.
    *
    * A store that is the only writer returns the same object to all who hold it at one time: what
    * one changes, all see. A record with a `failure` is never returned: it no longer stands for
@@ -75,7 +76,8 @@ export interface SessionStore {
    * one session never overtake each other. The first save of a new record counts as a load: it is
    * to be released too. A record with a `failure` is refused with it.
    *
-   * Saving a destroyed record changes nothing and resolves. If several processes write, so does
+   * Saving a destroyed record changes nothing, and resolves when its end is durable; it rejects if
+   * that fails, for then the session lives on without the change. If several processes write, so does
    * saving one whose session has ended elsewhere, and marks it `destroyed`: nothing brings a
    * session back. They merge: only the changed keys are written, and expiry, principal and
    * metadata only if they differ from what the record had when it was loaded or last saved. A

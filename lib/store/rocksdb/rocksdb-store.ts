@@ -109,7 +109,7 @@ export class RocksDBStore implements SessionStore {
 
   load(id: string): LiveRecord | null | Promise<LiveRecord | null> {
     const record = this.#cache.getById(id)
-    if (record !== undefined) {
+    if (record !== undefined && !record.destroyed) {
       this.#cache.hits++
       return this.#hold(record)
     }
@@ -122,10 +122,13 @@ export class RocksDBStore implements SessionStore {
     const record = this.#cache.get(handle) ?? this.#cache.recall(handle)
     if (record !== undefined) {
       this.#cache.hits++
-      return this.#hold(record)
+      return record.destroyed ? this.#loadEnding(record) : this.#hold(record)
     }
     this.#cache.misses++
-    return this.find(handle).then((found) => (found === null ? null : this.#hold(found)))
+    return this.find(handle).then((found) => {
+      if (found === null) return null
+      return found.destroyed ? this.#loadEnding(found) : this.#hold(found)
+    })
   }
 
   async read(handle: string): Promise<LiveRecord | null> {
@@ -143,7 +146,7 @@ export class RocksDBStore implements SessionStore {
 
   save(record: SessionRecord, _changes: SessionChanges | null): Promise<void> {
     const live = record as LiveRecord
-    if (live.destroyed) return Promise.resolve()
+    if (live.destroyed) return this.#whenEnded(live)
     if (live.indexedAt === null && live.cachedWeight === null) this.#adopt(live)
     return this.#enqueue(live)
   }
@@ -171,6 +174,8 @@ export class RocksDBStore implements SessionStore {
   }
 
   async handlesOf(principal: string): Promise<string[]> {
+    // A login or renewal under way is in the index only then.
+    await this.#commit.settled()
     const handles: string[] = []
     for await (const key of this.#keys(principalRange(principal))) {
       handles.push(parsePrincipalKey(key))
@@ -311,8 +316,19 @@ export class RocksDBStore implements SessionStore {
     return record
   }
 
+  /** A session whose end is not durable yet may live on: nobody is told before that is known. */
+  async #whenEnded(record: LiveRecord): Promise<void> {
+    if (record.queued || record.writing > 0) await this.#commit.settled()
+    if (record.failure !== null) throw record.failure
+  }
+
+  async #loadEnding(record: LiveRecord): Promise<LiveRecord | null> {
+    await this.#whenEnded(record).catch(() => {})
+    return record.failure === null ? null : this.loadByHandle(record.handle)
+  }
+
   #hold(record: LiveRecord): LiveRecord | null {
-    if (record.destroyed || record.expiresAt <= this.#context.now()) return null
+    if (record.expiresAt <= this.#context.now()) return null
     record.used = true
     record.holders++
     return record
