@@ -8,8 +8,8 @@ import { openApplicationDatabase } from './support/rocksdb.js'
 import { parseTrace, type SystemCall } from './support/strace.js'
 
 const REQUESTS = 240
-/** With the least memory that the option takes, some 128 KiB of writes change the log file. */
-const PADDING = 'x'.repeat(2000)
+/** With the least memory that the option takes, some 200 KiB of writes change the log file. */
+const PADDING = 'x'.repeat(5000)
 
 /** Serves requests that each store a text of their own, and returns what the server asked of the kernel. */
 async function traceServer(t: Test, durability: string): Promise<SystemCall[]> {
