@@ -1,4 +1,5 @@
 import type { CacheStats } from '../stats.js'
+import { EvictedRecords } from './evicted-records.js'
 import type { LiveRecord } from './live-record.js'
 
 const TURNS_PER_EVICTION = 256
@@ -12,12 +13,13 @@ const TURNS_PER_EVICTION = 256
 export class RecordCache {
   readonly #byHandle = new Map<string, LiveRecord>()
   readonly #byId = new Map<string, LiveRecord>()
+  readonly #evicted = new EvictedRecords()
   readonly #limit: number
-  /** No second object may stand for a session while anybody has the first. */
-  readonly #evicted = new Map<string, WeakRef<LiveRecord>>()
-  readonly #collected = new FinalizationRegistry<string>((handle) => {
-    if (this.#evicted.get(handle)?.deref() === undefined) this.#evicted.delete(handle)
-  })
+  /**
+   * Where the clock hand is. The records are a ring, and new ones come in behind the hand. A map
+   * would keep the order as well, but walks over what was deleted from its start.
+   */
+  #hand: LiveRecord | null = null
   #bytes = 0
   #scheduled = false
   hits = 0
@@ -59,6 +61,7 @@ export class RecordCache {
 
   add(record: LiveRecord): void {
     this.#byHandle.set(record.handle, record)
+    this.#link(record)
     record.cachedWeight = 0
     this.weigh(record)
   }
@@ -73,31 +76,44 @@ export class RecordCache {
   }
 
   delete(record: LiveRecord): void {
-    this.#evicted.delete(record.handle)
-    if (record.cachedWeight === null) return
-    this.#bytes -= record.cachedWeight
-    record.cachedWeight = null
-    this.#byHandle.delete(record.handle)
-    if (record.id !== null) {
-      this.#byId.delete(record.id)
-      record.id = null
-    }
+    this.#evicted.delete(record)
+    if (record.cachedWeight !== null) this.#remove(record)
   }
 
   /** Takes back a record that was evicted while somebody still had it. */
   recall(handle: string): LiveRecord | undefined {
-    const record = this.#evicted.get(handle)?.deref()
-    if (record === undefined) return undefined
-    this.#evicted.delete(handle)
-    this.#collected.unregister(record)
-    this.add(record)
+    const record = this.#evicted.take(handle)
+    if (record !== undefined) this.add(record)
     return record
   }
 
-  #forget(record: LiveRecord): void {
-    this.delete(record)
-    this.#evicted.set(record.handle, new WeakRef(record))
-    this.#collected.register(record, record.handle, record)
+  #remove(record: LiveRecord): void {
+    this.#bytes -= record.cachedWeight ?? 0
+    record.cachedWeight = null
+    this.#unlink(record)
+    this.#byHandle.delete(record.handle)
+    if (record.id === null) return
+    this.#byId.delete(record.id)
+    record.id = null
+  }
+
+  #link(record: LiveRecord): void {
+    const next = this.#hand ?? record
+    const previous = next.previous ?? record
+    record.next = next
+    record.previous = previous
+    previous.next = record
+    next.previous = record
+    this.#hand = next
+  }
+
+  #unlink(record: LiveRecord): void {
+    const { next, previous } = record as { next: LiveRecord; previous: LiveRecord }
+    previous.next = next
+    next.previous = previous
+    if (this.#hand === record) this.#hand = next === record ? null : next
+    record.next = null
+    record.previous = null
   }
 
   /**
@@ -115,22 +131,20 @@ export class RecordCache {
 
   /** Looks at a bounded number of records; true if it got somewhere and more is to be done. */
   #evict(): boolean {
-    let turns = TURNS_PER_EVICTION
     let progress = false
-    for (const [handle, record] of this.#byHandle) {
-      if (this.#bytes <= this.#limit) return false
-      if (turns-- === 0) return progress
+    for (let turns = 0; turns < TURNS_PER_EVICTION; turns++) {
+      const record = this.#hand
+      if (record === null || this.#bytes <= this.#limit) return false
       if (!record.pinned && !record.used) {
-        this.#forget(record)
+        this.#remove(record)
+        this.#evicted.add(record)
         progress = true
         continue
       }
       progress ||= record.used
       record.used = false
-      // To the back of the queue, where the iteration comes by again.
-      this.#byHandle.delete(handle)
-      this.#byHandle.set(handle, record)
+      this.#hand = record.next
     }
-    return false
+    return progress
   }
 }

@@ -23,6 +23,9 @@ export class LiveRecord extends SessionRecord {
   cachedWeight: number | null = null
   /** The id that it was last asked for by; the cache's second index. */
   id: string | null = null
+  /** Its neighbours in the ring over which the cache's clock hand goes. */
+  next: LiveRecord | null = null
+  previous: LiveRecord | null = null
 
   /** Whether the cache must keep it, whatever its budget. */
   get pinned(): boolean {
