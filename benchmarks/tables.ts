@@ -2,19 +2,19 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { goalTable } from './goals.js'
 import { BASELINE, type Results, ratios, table } from './report.js'
-import { spread } from './statistics.js'
+import { type Spread, spread } from './statistics.js'
 import { WORKLOADS } from './workloads.js'
 
 /**
  * Puts the tables of the committed results into the documentation, between the comments
- * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, or `summary`, `goals` or
- * `machine`.
+ * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, or `summary`, `goals`,
+ * `machine`, `crash`, `reaper` or `million`.
  *
  *     npm run bench:tables               writes them
  *     npm run bench:tables -- --check    fails if they are not what the results say
  */
 const root = fileURLToPath(new URL('..', import.meta.url))
-const PAGES = ['README.md', 'docs/benchmarks.md']
+const PAGES = ['README.md', 'docs/benchmarks.md', 'docs/storage.md']
 const BLOCK = /(<!-- benchmarks: ([\w-]+) -->\n)[\s\S]*?(<!-- end -->)/g
 
 interface Stored {
@@ -61,8 +61,70 @@ function machineOf(stored: Map<string, Stored>): string {
   return `Measured on ${first.date} on ${first.machine}; bare Fastify does ${Math.round(bare.median).toLocaleString('en-US')} requests/s there. ${versions.join(', ')}.`
 }
 
+async function crashTable(): Promise<string> {
+  const { modes } = (await readResult('crash')) as {
+    modes: { durability: string; kills: number; acknowledged: number; losses: number }[]
+  }
+  const rows = modes.map(({ durability, kills, acknowledged, losses }) => {
+    return `| \`${durability}\` | ${kills} | ${acknowledged.toLocaleString('en-US')} | ${losses} |`
+  })
+  const head =
+    '| durability | kills | acknowledged changes | of them lost, or ended sessions back |'
+  return [head, '|---|---:|---:|---:|', ...rows].join('\n')
+}
+
+async function reaperTable(): Promise<string> {
+  const { sizes, expired } = (await readResult('reaper')) as {
+    expired: number
+    sizes: { live: number; reap: Spread; scan: Spread }[]
+  }
+  const milliseconds = ({ median, least, most }: Spread): string =>
+    [median, least, most].map((value) => Math.round(value).toLocaleString('en-US')).join(' | ')
+  const rows = sizes.map(({ live, reap, scan }) => {
+    return `| ${live.toLocaleString('en-US')} | ${milliseconds(reap)} | ${milliseconds(scan)} |`
+  })
+  const head = `| alive | reaper, ms for ${expired.toLocaleString('en-US')} expired | least | most | full scan, ms | least | most |`
+  return [head, '|---:|---:|---:|---:|---:|---:|---:|', ...rows].join('\n')
+}
+
+async function millionTable(): Promise<string> {
+  const { server, departure } = (await readResult('million')) as {
+    server: {
+      openMilliseconds: Spread
+      rss: number
+      loop: { before: { p99: number }; reaping: { p99: number; milliseconds: number } }
+    }
+    departure: { full: number; left: number; alive: number; headAfter: number }
+  }
+  const { openMilliseconds: open, loop } = server
+  const mb = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`
+  const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
+  const rows = [
+    ['opening, median', `${ms(open.median)} (${ms(open.least)} to ${ms(open.most)})`],
+    ['RSS of the server, which has served and reaped', mb(server.rss)],
+    ['event loop delay p99 under full load', ms(loop.before.p99)],
+    ['the same while 100,000 expired ones are deleted', ms(loop.reaping.p99)],
+    ['how long that takes under full load', `${Math.round(loop.reaping.milliseconds / 1000)} s`],
+    ['disk use', mb(departure.full)],
+    [
+      `disk use when all are gone but ${departure.alive.toLocaleString('en-US')} others`,
+      mb(departure.left)
+    ],
+    ['the next 1,000 expired, after that', ms(departure.headAfter)]
+  ]
+  const lines = rows.map((cells) => `| ${cells.join(' | ')} |`)
+  return ['| with 1,000,000 sessions | |', '|---|---:|', ...lines].join('\n')
+}
+
+async function readResult(name: string): Promise<unknown> {
+  return JSON.parse(await readFile(`${root}benchmarks/results/${name}.json`, 'utf8'))
+}
+
 /** Empty for what has not been measured. */
-function render(name: string, stored: Map<string, Stored>): string {
+async function render(name: string, stored: Map<string, Stored>): Promise<string> {
+  if (name === 'crash') return `${await crashTable()}\n`
+  if (name === 'million') return `${await millionTable()}\n`
+  if (name === 'reaper') return `${await reaperTable()}\n`
   const results: Results = Object.fromEntries([...stored].map(([key, { peers }]) => [key, peers]))
   if (stored.size === 0) return ''
   if (name === 'summary') return `${summary(stored)}\n`
@@ -80,9 +142,11 @@ async function run(): Promise<void> {
   const stored = await readResults()
   for (const page of PAGES) {
     const before = await readFile(root + page, 'utf8')
-    const after = before.replace(BLOCK, (_, open: string, name: string, close: string) => {
-      return `${open}${render(name, stored)}${close}`
-    })
+    let after = before
+    for (const [block, open = '', name = '', close = ''] of before.matchAll(BLOCK)) {
+      const rendered = await render(name, stored)
+      after = after.replace(block, () => open + rendered + close)
+    }
     if (after === before) continue
     if (!check) await writeFile(root + page, after)
     else {

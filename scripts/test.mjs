@@ -58,6 +58,8 @@ installSystemPackages()
 if (files.length === 0) {
   check('lint and format', (await run('biome', ['ci', '--error-on-warnings', '.'])) === 0)
   check('types', (await run('tsc', [])) === 0)
+  const tables = await run('tsx', ['benchmarks/tables.ts', '--check'])
+  check('the documentation has the measurements of benchmarks/results', tables === 0)
 }
 check('build', (await run('tsc', ['-p', 'tsconfig.build.json'])) === 0)
 await runTap()
