@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { startRedis } from '../test/support/redis.js'
 import { goalTable } from './goals.js'
 import type { Measurement } from './measure.js'
 import { PEERS } from './peers.js'
-import { startRedis } from './redis.js'
 import { chart, machine, type Results, table } from './report.js'
 import { ServerProcess } from './server-process.js'
 import { type Scale, WORKLOADS, type Workload } from './workloads.js'
@@ -31,6 +31,8 @@ const QUICK_WORKLOADS = ['counter', 'read', 'create', 'mix']
 
 async function run(): Promise<void> {
   await installPeers()
+  // Redis, for the peers that keep their sessions there.
+  execFileSync(process.execPath, [`${here}../scripts/system-packages.mjs`], { stdio: 'inherit' })
   const wanted = only ?? (quick ? QUICK_WORKLOADS : Object.keys(WORKLOADS))
   const redis = quick ? null : await startRedis()
   const env: NodeJS.ProcessEnv = redis === null ? {} : { REDIS_URL: redis.url }

@@ -1,5 +1,5 @@
-// What the tests need beside Node's own packages: real servers, a real browser, a tracer. Installs
-// what is missing where apt-get can, and says what to install elsewhere.
+// What tests and benchmarks need beside Node's own packages: real servers, a real browser, a
+// tracer. Installs what is missing where apt-get can, and says what to install elsewhere.
 import { spawnSync } from 'node:child_process'
 
 const succeeds = (command, ...args) => spawnSync(command, args, { stdio: 'ignore' }).status === 0
@@ -18,22 +18,19 @@ const PACKAGES = new Map([
   ['strace', onPath('strace')]
 ])
 
-/** Throws with the names of the packages that are missing and cannot be installed from here. */
-export function installSystemPackages() {
-  const missing = () => [...PACKAGES].filter(([, present]) => !present()).map(([name]) => name)
-  const wanted = missing()
-  if (wanted.length === 0) return
-  if (process.getuid?.() === 0 && onPath('apt-get')()) {
-    const run = (...args) =>
-      spawnSync('apt-get', ['-qq', ...args], {
-        env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-        stdio: ['ignore', 'ignore', 'inherit']
-      })
-    run('update')
-    run('install', '-y', '--no-install-recommends', ...wanted)
-  }
-  const lacking = missing()
-  if (lacking.length > 0) {
-    throw new Error(`The tests need what Debian calls ${lacking.join(', ')}: please install them.`)
-  }
+const missing = () => [...PACKAGES].filter(([, present]) => !present()).map(([name]) => name)
+
+function aptGet(...args) {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  spawnSync('apt-get', ['-qq', ...args], { env, stdio: ['ignore', 'ignore', 'inherit'] })
+}
+
+const wanted = missing()
+if (wanted.length > 0 && process.getuid?.() === 0 && onPath('apt-get')()) {
+  aptGet('update')
+  aptGet('install', '-y', '--no-install-recommends', ...wanted)
+}
+const lacking = missing()
+if (lacking.length > 0) {
+  throw new Error(`This needs what Debian calls ${lacking.join(', ')}: please install them.`)
 }

@@ -2,7 +2,7 @@
 // as its last line. With file names as arguments it runs only those, without the floor.
 import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
-import { installSystemPackages } from './system-packages.mjs'
+import './system-packages.mjs'
 
 const COVERAGE_FLOOR = 95
 const files = process.argv.slice(2)
@@ -54,7 +54,6 @@ async function checkCoverage() {
   }
 }
 
-installSystemPackages()
 if (files.length === 0) {
   check('lint and format', (await run('biome', ['ci', '--error-on-warnings', '.'])) === 0)
   check('types', (await run('tsc', [])) === 0)
