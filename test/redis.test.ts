@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { Cluster, Redis } from 'ioredis'
 import { createClient, createCluster } from 'redis'
 import { type Test, test } from 'tap'
@@ -471,3 +472,36 @@ test('a client that does not answer in time is a client that fails', async (t) =
     code: 'SLED_SESSION_STORE_UNAVAILABLE'
   })
 })
+
+const REFUSALS = {
+  'a full server': ['--maxmemory', '1', '--maxmemory-policy', 'noeviction'],
+  'a server without scripts': ['--rename-command', 'EVALSHA', '']
+}
+
+for (const [name, connect] of Object.entries(CLIENTS)) {
+  for (const [what, settings] of Object.entries(REFUSALS)) {
+    test(`${name}: what ${what} refuses leaves neither handle nor data in the log`, async (t) => {
+      const client = await connect(t, (await redisFor(t, settings)).url)
+      const lines: string[] = []
+      const stream = { write: (line: string) => void lines.push(line) }
+      const logger = { level: 'debug', stream }
+      const prefix = somePrefix()
+      const app = await createRedisApp(t, { client, prefix }, {}, { logger })
+      let handle = ''
+      // As loggers do that copy all that an error and its causes have.
+      app.addHook('onError', async (_request, _reply, error) => {
+        lines.push(inspect(error, { depth: 9 }))
+      })
+      app.get('/begin', async ({ session }) => {
+        session.set('k', 'secret')
+        handle = session.handle ?? ''
+      })
+      t.equal((await app.inject('/begin')).statusCode, 503)
+      const log = lines.join('')
+      t.match(log, /OOM|unknown command/, 'it says what the server said')
+      t.notMatch(log, handle)
+      t.notMatch(log, prefix)
+      t.notMatch(log, 'secret')
+    })
+  }
+}

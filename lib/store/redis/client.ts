@@ -67,6 +67,18 @@ function within(timeout: number, reply: Promise<unknown>): Promise<unknown> {
     const giveUp = (): void => reject(new Error(`Redis has not answered for ${timeout} ms`))
     // A turn later: if this process itself was held up, the reply is there and not read yet.
     const timer = setTimeout(() => setImmediate(giveUp), timeout)
-    reply.then(resolve, reject).finally(() => clearTimeout(timer))
+    reply
+      .then(resolve, (error) => reject(withoutArguments(error)))
+      .finally(() => clearTimeout(timer))
   })
+}
+
+/**
+ * A client's error as it may be logged: clients attach the command with its arguments, which are
+ * handles and the data of sessions, and servers quote some of them for a command they do not know.
+ */
+function withoutArguments(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error('the client failed')
+  const clean = new Error(error.message.replace(/,? with args beginning with.*$/s, ''))
+  return 'code' in error ? Object.assign(clean, { code: error.code }) : clean
 }

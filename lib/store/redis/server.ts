@@ -2,7 +2,7 @@ import { commandSender, firstCommand, type RedisClient, type SendCommand } from 
 import { fieldsOf } from './codec.js'
 import type { Script } from './scripts.js'
 
-/** What the store asks of Redis. Every method rejects with the client's own error. */
+/** What the store asks of Redis. Every method rejects with the client's error, cleared of arguments. */
 export class RedisServer {
   readonly #client: RedisClient
   readonly #timeout: number
