@@ -36,6 +36,8 @@ class Visit {
   watched = false
   /** The response has left, or its visitor has. */
   left = false
+  /** What the response promised could not be stored; the error page in its place promises nothing. */
+  failed = false
 
   constructor(reply: FastifyReply) {
     this.reply = reply
@@ -216,7 +218,7 @@ export class RequestSessions {
     done: HookHandlerDoneFunction
   ): void {
     const visit = this.#visitOf(request)
-    if (visit !== null && this.#hasNothingToSay(visit)) {
+    if (visit !== null && (visit.failed || this.#hasNothingToSay(visit))) {
       done()
       return
     }
@@ -226,7 +228,8 @@ export class RequestSessions {
       return
     }
     const committed = (error: Error | null): void => {
-      // An error page promises nothing, and may be the application's own for this very error.
+      if (error !== null && visit !== null) visit.failed = true
+      // It may be the application's own error page, for this very error.
       if (error !== null && reply.statusCode < 500) {
         fail(error, payload, done)
         return
