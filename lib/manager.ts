@@ -89,15 +89,22 @@ export class SessionManager {
     principal: string,
     options: { except?: string | Session | undefined } = {}
   ): Promise<number> {
-    const kept = await this.#handleOf(options.except)
-    const records = await this.#recordsOf(principal)
-    const doomed = records.filter(({ handle }) => handle !== kept)
-    try {
-      await Promise.all(doomed.map((record) => this.#destroy(record)))
-      return doomed.length
-    } finally {
-      for (const record of records) this.#policy.store.release(record)
+    const seen = new Set<string>()
+    let ended = 0
+    // A session that is renewed between the look and its end goes on under another handle.
+    for (let before = -1; before < seen.size; ) {
+      before = seen.size
+      const kept = await this.#handleOf(options.except)
+      const records = await this.#recordsOf(principal, seen)
+      const doomed = records.filter(({ handle }) => handle !== kept)
+      try {
+        ended += doomed.filter(({ destroyed }) => !destroyed).length
+        await Promise.all(doomed.map((record) => this.#destroy(record)))
+      } finally {
+        for (const record of records) this.#policy.store.release(record)
+      }
     }
+    return ended
   }
 
   /** Ends a session, whoever's it is; false if there is none. As `revoke` without a principal. */
@@ -226,11 +233,14 @@ export class SessionManager {
     return importSessions(store, source, { ...options, now })
   }
 
-  async #recordsOf(principal: string): Promise<SessionRecord[]> {
+  /** @param seen handles to leave out; those that are found join them */
+  async #recordsOf(principal: string, seen = new Set<string>()): Promise<SessionRecord[]> {
     checkPrincipal(principal)
     const { store } = this.#policy
     return this.#guard('list sessions', async () => {
-      const handles = await store.handlesOf(principal)
+      const all = await store.handlesOf(principal)
+      const handles = all.filter((handle) => !seen.has(handle))
+      for (const handle of handles) seen.add(handle)
       const found = await Promise.all(handles.map((handle) => store.loadByHandle(handle)))
       // The record decides: it may have changed hands since the index was read.
       return found.filter((record) => {

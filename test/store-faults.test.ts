@@ -300,6 +300,33 @@ test('nobody is told of an end that fails: not those beside it, and not who come
   }
 })
 
+test('a session that is renewed while all are revoked is revoked under its new id', async (t) => {
+  const path = await temporaryFolder(t)
+  const logins = async (app: FastifyInstance) => {
+    app.get('/in', async ({ session }) => session.setPrincipal('ann'))
+    app.get('/renews', async ({ session }) => session.regenerate())
+    return cookieIn(await app.inject('/in'))
+  }
+  const before = await createApp(t, { path })
+  await logins(before)
+  await before.close()
+  const { db, traffic } = await openApplicationDatabase(path)
+  const app = await createApp(t, { db })
+  app.addHook('onClose', () => db.close())
+  const cookie = await logins(app)
+
+  // The other session has to be read, and until then this one can be renewed.
+  const disk = new Gate()
+  traffic.held = { what: 'read', until: disk.opened }
+  const { reads } = traffic
+  const revoking = app.sessions.revokeAll('ann')
+  await until(() => traffic.reads > reads)
+  t.equal((await app.inject({ url: '/renews', headers: { cookie } })).statusCode, 200)
+  disk.open()
+  t.equal(await revoking, 2)
+  t.equal(await app.sessions.count(), 0)
+})
+
 function cookieIn(response: LightMyRequestResponse): string {
   return String(response.headers['set-cookie'] ?? '').split(';')[0] ?? ''
 }
