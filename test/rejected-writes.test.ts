@@ -56,6 +56,8 @@ interface Done {
   to: string | null
   /** Whether `to` began in it. */
   began: boolean
+  /** Whether another request had ended `from`, so that nothing of it goes on in `to`. */
+  ended: boolean
 }
 
 class World {
@@ -114,11 +116,13 @@ class World {
     await turns(delay)
     const pending: Promise<unknown>[] = []
     for (const step of steps) {
-      const from = session.handle
+      const { handle: from, isDestroyed: ended } = session
+      // Deleting what is not there only looks.
+      const idle = step.do === 'delete' && !session.has(step.key)
       pending.push(this.#step(session, step))
       const to = session.handle
       if (to !== null) this.ids.set(to, session.id)
-      this.#done.push({ step, request, from, to, began: session.isNew })
+      if (!idle) this.#done.push({ step, request, from, to, began: session.isNew, ended })
     }
     await Promise.all(pending)
   }
@@ -167,7 +171,7 @@ class World {
 }
 
 /** What a step that succeeded has made of the sessions. */
-function apply(alive: Map<string, State>, { step, from, to, began }: Done): void {
+function apply(alive: Map<string, State>, { step, from, to, began, ended }: Done): void {
   if (began && to !== null && !alive.has(to)) {
     // A new session is stored only if something was put into it.
     alive.set(to, { data: new Map(), principal: null })
@@ -178,7 +182,7 @@ function apply(alive: Map<string, State>, { step, from, to, began }: Done): void
     return
   }
   if (to === null) return
-  if (from !== null && from !== to && old !== undefined) {
+  if (from !== null && from !== to && !ended && old !== undefined) {
     alive.delete(from)
     alive.set(to, old)
   }

@@ -243,7 +243,7 @@ export class Session {
       const problem = 'must be true, false or a list of session keys'
       return Promise.reject(new InvalidOptionError('keep', problem))
     }
-    this.#work.leaveDestroyed()
+    this.#work.leaveDestroyed(false)
     return this.#work.renew(keep, () => {})
   }
 
@@ -290,9 +290,9 @@ export class Session {
       record.principal = principal
       if (metadata !== undefined) record.metadata = metadata
     }
-    this.#work.leaveDestroyed()
     // A stranger is nobody already: a logout begins no session.
     const silent = principal === null && (metadata ?? null) === null
+    this.#work.leaveDestroyed(!silent)
     if (silent && this.#work.record === null) return Promise.resolve()
     const begin = (): void => {
       assign(this.#work.own())

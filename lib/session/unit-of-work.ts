@@ -205,12 +205,14 @@ export class UnitOfWork extends WorkingRecord {
     return swapped || record.destroyed
   }
 
-  /** A login after somebody else's logout is no revival: it begins a new session. */
-  leaveDestroyed(): void {
+  /**
+   * A login after somebody else's logout is no revival: it begins a new session. Who begins none
+   * relies on the end of this one, and the response waits for it: should it fail, this one lives on.
+   */
+  leaveDestroyed(begins: boolean): void {
     const { record } = this
     if (!record?.destroyed) return
-    // Should its end fail, it lives on, and this request has not done what it says.
-    this.#holdResponse(this.policy.store.save(record, null))
+    if (!begins) this.#holdResponse(this.policy.store.save(record, null))
     this.#leave(record)
   }
 
