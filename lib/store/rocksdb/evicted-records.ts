@@ -35,7 +35,9 @@ export class EvictedRecords {
     return record
   }
 
-  delete({ handle }: LiveRecord): void {
-    this.#byHandle.delete(handle)
+  /** Forgets this one, and no newer object of the same session. */
+  delete(record: LiveRecord): void {
+    const reference = this.#byHandle.get(record.handle)
+    if (reference?.deref() === record) this.#byHandle.delete(record.handle)
   }
 }
