@@ -106,7 +106,12 @@ test('what cannot be stored is refused, wherever it is, by an error that names t
     ['instance of a class', Object.create(Object.create(null))],
     ['symbol as a key', { [Symbol('s')]: 1 }],
     ['instance of Float64Array', new Float64Array(1)],
-    ['instance of Promise', Promise.resolve()]
+    ['instance of Promise', Promise.resolve()],
+    ['instance of Basket', new (class Basket extends Array {})()],
+    ['instance of Basket', new (class Basket extends Map {})()],
+    ['instance of Basket', new (class Basket extends Set {})()],
+    ['instance of Day', new (class Day extends Date {})()],
+    ['instance of Bytes', new (class Bytes extends Uint8Array {})()]
   ]
   for (const [problem, value] of refused) {
     for (const place of [value, [value], { a: value }, new Map([[1, value]]), new Set([value])]) {

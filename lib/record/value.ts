@@ -90,7 +90,14 @@ function isPlain(value: unknown, walk: Walk, depth: number): boolean {
   }
 }
 
+/** What comes back as it was; a class that extends one of them would come back without itself. */
+const KINDS = new Set<object>(
+  [Array, Date, Map, Set, Uint8Array, Buffer].map(({ prototype }) => prototype)
+)
+
 function isPlainObject(value: object, walk: Walk, depth: number): boolean {
+  const prototype = Object.getPrototypeOf(value)
+  if (!KINDS.has(prototype)) return isRecord(value, prototype, walk, depth)
   let plain = true
   if (Array.isArray(value)) {
     if ('toJSON' in value) refuse(walk, 'it is or contains an array with a method toJSON')
@@ -106,11 +113,12 @@ function isPlainObject(value: object, walk: Walk, depth: number): boolean {
     }
     return false
   }
-  if (value instanceof Set) {
-    for (const item of value) isPlain(item, walk, depth)
-    return false
-  }
-  const prototype = Object.getPrototypeOf(value)
+  for (const item of value as Set<unknown>) isPlain(item, walk, depth)
+  return false
+}
+
+function isRecord(value: object, prototype: object | null, walk: Walk, depth: number): boolean {
+  let plain = true
   if (prototype !== Object.prototype && prototype !== null) {
     refuse(walk, `it is or contains an instance of ${className(prototype)}; store plain data`)
   }
