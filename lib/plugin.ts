@@ -11,6 +11,7 @@ import type { Session } from './session/session.js'
 import { Turnstile } from './session/turnstile.js'
 import { openStore } from './storage.js'
 import { BoundedStore } from './store/bounded-store.js'
+import type { SessionStore } from './store/session-store.js'
 
 async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Promise<void> {
   const options = checkOptions(given)
@@ -23,9 +24,14 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     const problem = `"${options.cookie.name}" is taken by another registration: choose another`
     throw new InvalidOptionError('cookie.name', problem)
   }
-  const store = new BoundedStore(openStore(options.storage, options.memory))
+  const opened = openStore(options.storage, options.memory)
+  if (storesInUse.has(opened)) {
+    throw new InvalidOptionError('store', 'is in use already: give each registration its own')
+  }
+  const store = new BoundedStore(opened)
   const policy: SessionPolicy = { ...options, store, log: fastify.log, updates: new Turnstile() }
   await store.open({ now: options.now, log: fastify.log })
+  storesInUse.add(opened)
 
   if (!fastify.hasReplyDecorator('setCookie')) await fastify.register(fastifyCookie)
   const manager = new SessionManager(policy, options.cookie)
@@ -39,8 +45,12 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   fastify.addHook('onClose', async () => {
     stopReaper()
     await store.close()
+    storesInUse.delete(opened)
   })
 }
+
+/** A store is opened and closed with one registration, and goes by that one's clock. */
+const storesInUse = new WeakSet<SessionStore>()
 
 /** Returns how to stop it. */
 function startReaper(

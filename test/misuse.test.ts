@@ -22,6 +22,20 @@ test('two registrations on one column family of one database are refused', async
   await db.close()
 })
 
+test('one store for two registrations is refused while the first has it', async (t) => {
+  const store = new MemoryStore()
+  const first = await createApp(t, { store })
+  const second = Fastify()
+  await t.rejects(async () => second.register(sledSession, { store }), {
+    code: 'SLED_SESSION_INVALID_OPTION',
+    message: /"store" is in use already/
+  })
+  await second.close()
+  await first.close()
+  const again = await createApp(t, { store })
+  await again.close()
+})
+
 test('two registrations under one cookie name are refused', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
