@@ -1,9 +1,15 @@
 import { expectTypeOf } from 'expect-type'
+import type { Store } from 'express-session'
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { Redis } from 'ioredis'
+import { createClient } from 'redis'
 import { test } from 'tap'
+import { toExpressStore } from '../lib/express/index.js'
 import sledSession, {
   atDateTime,
+  type BackupResult,
   type Expiry,
+  type ImportResult,
   MemoryStore,
   sledSession as named,
   onInactivity,
@@ -11,8 +17,11 @@ import sledSession, {
   type SessionInfo,
   type SessionManager,
   type SessionStore,
-  type SledSessionOptions
+  type SledSessionOptions,
+  type StoreStats
 } from '../lib/index.js'
+import { RedisStore } from '../lib/store/redis/index.js'
+import { takeOver } from '../lib/take-over/index.js'
 
 declare module '../lib/index.js' {
   interface SessionData {
@@ -103,6 +112,33 @@ test('sessions outside a request', async (t) => {
     expectTypeOf(sessions.update('handle', (session) => session.clear())).resolves.toBeBoolean()
     expectTypeOf(sessions.count()).resolves.toBeNumber()
     expectTypeOf(sessions.deleteExpired()).resolves.toBeNumber()
+    expectTypeOf(sessions.deleteExpired)
+      .parameter(0)
+      .toEqualTypeOf<{ onProgress?: (deleted: number) => void } | undefined>()
+    expectTypeOf(sessions.stats()).resolves.toEqualTypeOf<StoreStats>()
+    expectTypeOf(sessions.backup('folder')).resolves.toEqualTypeOf<BackupResult>()
+    expectTypeOf(sessions.export()).toEqualTypeOf<AsyncGenerator<string>>()
+    expectTypeOf(sessions.import(process.stdin)).resolves.toEqualTypeOf<ImportResult>()
+    // @ts-expect-error a user is named by text
+    sessions.list(5)
+  }
+  t.type(use, 'function')
+})
+
+test('stores and what stands beside the plugin', async (t) => {
+  const use = async (store: SessionStore): Promise<void> => {
+    const client = createClient()
+    expectTypeOf(new RedisStore({ client })).toExtend<SessionStore>()
+    expectTypeOf(new RedisStore({ client: new Redis() })).toExtend<SessionStore>()
+    // @ts-expect-error a client is needed
+    new RedisStore({})
+    // @ts-expect-error a URL is no client
+    new RedisStore({ client: 'redis://127.0.0.1' })
+    expectTypeOf(toExpressStore(store)).toExtend<Store>()
+    const app = Fastify()
+    await app.register(sledSession, { store: new RedisStore({ client }) })
+    // @ts-expect-error it ends some day, so that it is not forgotten
+    await app.register(takeOver, { store: null, cookieName: 'sessionId', secret: 'x' })
   }
   t.type(use, 'function')
 })
