@@ -118,7 +118,7 @@ async function loop(
 // ---- the open loop ----
 
 const OPEN_LOOP_RATE = 4000
-const OPEN_LOOP_SECONDS = 10
+const OPEN_LOOP_SECONDS = 5
 
 async function atFixedRate(server: ServerProcess): Promise<Measurement> {
   const jars = await visitAll(server.port, '/counter')
