@@ -8,7 +8,7 @@ import { WORKLOADS } from './workloads.js'
 /**
  * Puts the tables of the committed results into the documentation, between the comments
  * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, or `summary`, `goals`,
- * `machine`, `crash`, `reaper` or `million`.
+ * `machine`, `crash`, `reaper`, `million` or `settings`.
  *
  *     npm run bench:tables               writes them
  *     npm run bench:tables -- --check    fails if they are not what the results say
@@ -116,6 +116,19 @@ async function millionTable(): Promise<string> {
   return ['| with 1,000,000 sessions | |', '|---|---:|', ...lines].join('\n')
 }
 
+async function settingsTable(): Promise<string> {
+  const { variants } = (await readResult('settings')) as {
+    variants: Record<string, { write: number; known: Spread; missing: Spread; disk: number }>
+  }
+  const us = ({ median, least, most }: Spread): string =>
+    `${median.toFixed(1)} (${least.toFixed(1)} to ${most.toFixed(1)})`
+  const rows = Object.entries(variants).map(([name, { write, known, missing, disk }]) => {
+    return `| ${name} | ${write.toFixed(1)} | ${us(known)} | ${us(missing)} | ${Math.round(disk / 1e6)} |`
+  })
+  const head = '| | write, µs | read, µs | read of none, µs | disk, MB |'
+  return [head, '|---|---:|---:|---:|---:|', ...rows].join('\n')
+}
+
 async function readResult(name: string): Promise<unknown> {
   return JSON.parse(await readFile(`${root}benchmarks/results/${name}.json`, 'utf8'))
 }
@@ -123,6 +136,7 @@ async function readResult(name: string): Promise<unknown> {
 /** Empty for what has not been measured. */
 async function render(name: string, stored: Map<string, Stored>): Promise<string> {
   if (name === 'crash') return `${await crashTable()}\n`
+  if (name === 'settings') return `${await settingsTable()}\n`
   if (name === 'million') return `${await millionTable()}\n`
   if (name === 'reaper') return `${await reaperTable()}\n`
   const results: Results = Object.fromEntries([...stored].map(([key, { peers }]) => [key, peers]))
