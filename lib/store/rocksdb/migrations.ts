@@ -1,6 +1,7 @@
 import type { StoreContext } from '../session-store.js'
 import type { RocksDatabase, RocksWriteBatch } from './binding.js'
 import type { OpenColumnFamily } from './database.js'
+import { readEntries } from './entries.js'
 import { checkFormat, encodeMeta, type FormatMeta, writeFirstMeta } from './format.js'
 import { META_KEY } from './keys.js'
 
@@ -18,7 +19,7 @@ export interface Migration {
 }
 
 /** All steps from the first released format to this version's, in order. */
-export const MIGRATIONS: readonly Migration[] = []
+const MIGRATIONS: readonly Migration[] = []
 
 const BATCH = 256
 const BATCHES_PER_LINE = 400
@@ -59,10 +60,7 @@ async function migrate(
 ): Promise<FormatMeta> {
   let meta = before
   for (let batches = 1; ; batches++) {
-    const entries: { key: Buffer; value: Buffer }[] = []
-    for await (const entry of db.iterator(remaining(range, meta), { limit: BATCH })) {
-      entries.push(entry)
-    }
+    const entries = await readEntries(db, remaining(range, meta), BATCH)
     const batch = db.write({ capacity: 2 * BATCH, autoDestroy: true })
     for (const { key, value } of entries) rewrite(key, value, batch)
     const last = entries.at(-1)

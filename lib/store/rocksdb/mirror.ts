@@ -1,4 +1,5 @@
 import type { RocksDatabase } from './binding.js'
+import { type Entry, readEntries } from './entries.js'
 import { META_KEY } from './keys.js'
 
 /** At the default limit of 64 KiB a session, the most that one batch takes is 4 MiB. */
@@ -10,11 +11,6 @@ export interface MirrorResult {
   entries: number
   written: number
   deleted: number
-}
-
-interface Entry {
-  readonly key: Buffer
-  readonly value: Buffer
 }
 
 /**
@@ -120,9 +116,7 @@ class Cursor {
 
   async fill(): Promise<void> {
     if (this.head !== null || this.#ended) return
-    const entries: Entry[] = []
-    const options = { limit: BATCH, capacity: BATCH }
-    for await (const entry of this.#db.iterator({ gt: this.#last }, options)) entries.push(entry)
+    const entries = await readEntries(this.#db, { gt: this.#last }, BATCH)
     this.#last = entries.at(-1)?.key ?? this.#last
     this.#ended = entries.length < BATCH
     this.#entries = entries

@@ -3,6 +3,7 @@ import { shortHandle } from '../../record/id.js'
 import type { StoreLogger } from '../session-store.js'
 import type { RocksDatabase } from './binding.js'
 import { decodeRecord } from './codec.js'
+import { readEntries } from './entries.js'
 import { handleIn, recordRange, recordsBehind } from './keys.js'
 import type { LiveRecord } from './live-record.js'
 
@@ -30,7 +31,7 @@ export async function* scanRecords(
   try {
     for (;;) {
       if (stopped()) throw new Error('the store is closing')
-      const entries = await readBatch(snapshot, range)
+      const entries = await readEntries(snapshot, range, BATCH)
       for (const { key, value } of entries) {
         const record = decode(key, value, log)
         if (record !== null && record.expiresAt > now()) yield record
@@ -42,16 +43,6 @@ export async function* scanRecords(
   } finally {
     await snapshot.close()
   }
-}
-
-async function readBatch(
-  db: RocksDatabase,
-  range: Parameters<RocksDatabase['iterator']>[0]
-): Promise<{ key: Buffer; value: Buffer }[]> {
-  const entries: { key: Buffer; value: Buffer }[] = []
-  const options = { limit: BATCH, capacity: BATCH }
-  for await (const entry of db.iterator(range, options)) entries.push(entry)
-  return entries
 }
 
 function decode(key: Buffer, value: Buffer, log: StoreLogger): LiveRecord | null {

@@ -2,6 +2,7 @@ import { RecordCorruptError } from '../../errors.js'
 import { shortHandle } from '../../record/id.js'
 import type { RocksDatabase } from './binding.js'
 import { decodeRecord } from './codec.js'
+import type { Entry } from './entries.js'
 import { FORMAT_VERSION } from './format.js'
 import {
   expiryKey,
@@ -72,11 +73,6 @@ export async function verify(
   } finally {
     await view.close()
   }
-}
-
-interface Entry {
-  readonly key: Buffer
-  readonly value: Buffer
 }
 
 class Verifier {
