@@ -147,3 +147,8 @@ export function storeFailure(operation: string, cause: unknown): Error {
     ? cause
     : new StoreUnavailableError(operation, { cause })
 }
+
+/** Whether an error is one of these, which say already what to do. */
+export function isOurs(error: unknown): boolean {
+  return String((error as { code?: unknown } | null)?.code).startsWith('SLED_SESSION_')
+}

@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
+import { storeFailure } from './errors.js'
 import { shortHandle } from './record/id.js'
 
 /** What happened to one session. */
@@ -107,4 +108,13 @@ export function announceFailure<Failure extends Error>(
 ): Failure {
   if (events.storeError.hasSubscribers) events.storeError.publish({ sessionName, operation, error })
   return error
+}
+
+/** Makes the 503 of whatever a store threw, and publishes it. */
+export function announceStoreFailure(
+  sessionName: string,
+  operation: string,
+  cause: unknown
+): Error {
+  return announceFailure(sessionName, operation, storeFailure(operation, cause))
 }

@@ -1,7 +1,7 @@
 import type { CookieAttributes } from './cookie/attributes.js'
 import { findCookie } from './cookie/header.js'
-import { NotSupportedError, storeFailure } from './errors.js'
-import { announce, announceFailure, events } from './events.js'
+import { NotSupportedError } from './errors.js'
+import { announce, announceStoreFailure, events } from './events.js'
 import type { SessionRecord } from './record/record.js'
 import { decodeValue } from './record/value.js'
 import type { SessionPolicy } from './session/policy.js'
@@ -285,8 +285,7 @@ export class SessionManager {
     try {
       return await work()
     } catch (error) {
-      const failure = storeFailure(operation, error)
-      throw announceFailure(this.#policy.sessionName, operation, failure)
+      throw announceStoreFailure(this.#policy.sessionName, operation, error)
     }
   }
 }

@@ -9,8 +9,8 @@ import { whenClosed } from './closing.js'
 import { setCookieHeader } from './cookie/attributes.js'
 import type { DecodedCookie } from './cookie/form.js'
 import { findCookie } from './cookie/header.js'
-import { SessionNotLoadedError, storeFailure } from './errors.js'
-import { announce, announceFailure, events } from './events.js'
+import { SessionNotLoadedError } from './errors.js'
+import { announce, announceStoreFailure, events } from './events.js'
 import type { CheckedOptions } from './options.js'
 import type { SessionRecord } from './record/record.js'
 import { explainMiss, explainUnread, isWatched } from './rejection.js'
@@ -194,8 +194,7 @@ export class RequestSessions {
   }
 
   #loadFailed(cause: unknown, done: HookHandlerDoneFunction): void {
-    const error = storeFailure(LOAD, cause)
-    done(announceFailure(this.#options.sessionName, LOAD, error))
+    done(announceStoreFailure(this.#options.sessionName, 'load a session', cause))
   }
 
   #readCookie(request: FastifyRequest): DecodedCookie | null {
@@ -298,8 +297,6 @@ function isKeptFromSharedCaches(reply: FastifyReply): boolean {
   const directives = String(reply.getHeader('cache-control') ?? '').split(',')
   return directives.some((directive) => /^\s*(?:no-store|private)\s*$/i.test(directive))
 }
-
-const LOAD = 'load a session'
 
 /** Whether the route has opted out with `config: { session: false }`. */
 function isSkipped(request: FastifyRequest): boolean {

@@ -1,5 +1,5 @@
 import { storeFailure } from '../errors.js'
-import { announce, announceFailure, events } from '../events.js'
+import { announce, announceFailure, announceStoreFailure, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/id.js'
 import type { SessionRecord } from '../record/record.js'
 import {
@@ -195,8 +195,7 @@ export class UnitOfWork extends WorkingRecord {
     try {
       swapped = await store.compareAndSet(record, key, expected, text)
     } catch (error) {
-      const failure = storeFailure('save a session', error)
-      throw announceFailure(this.policy.sessionName, 'save a session', failure)
+      throw announceStoreFailure(this.policy.sessionName, SAVE, error)
     }
     if (this.record === record) {
       if (record.destroyed) this.#lost(record)
@@ -297,7 +296,7 @@ export class UnitOfWork extends WorkingRecord {
       release()
       // The session lives on, and without its cookie its visitor could not try again.
       if (this.cookie === 'clear') this.cookie = 'none'
-      throw announceFailure(this.policy.sessionName, operation, storeFailure(operation, error))
+      throw announceStoreFailure(this.policy.sessionName, operation, error)
     })
     this.#holdResponse(settling)
     return settling
@@ -314,8 +313,7 @@ export class UnitOfWork extends WorkingRecord {
     try {
       return await this.policy.store.read(record.handle)
     } catch (error) {
-      const failure = storeFailure('read a session', error)
-      throw announceFailure(this.policy.sessionName, 'read a session', failure)
+      throw announceStoreFailure(this.policy.sessionName, READ, error)
     }
   }
 
@@ -330,8 +328,7 @@ export class UnitOfWork extends WorkingRecord {
     try {
       loaded = await store.loadByHandle(record.handle)
     } catch (error) {
-      const failure = storeFailure('read a session', error)
-      throw announceFailure(sessionName, 'read a session', failure)
+      throw announceStoreFailure(sessionName, READ, error)
     }
     if (loaded === null) {
       this.#leave(record)
@@ -398,6 +395,7 @@ export class UnitOfWork extends WorkingRecord {
 }
 
 const SAVE = 'save a session'
+const READ = 'read a session'
 
 function announceRenewal(sessionName: string, previous: string, handle: string): void {
   if (!events.regenerated.hasSubscribers) return

@@ -1,11 +1,11 @@
 import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { BackupUnusableError, FormatUnsupportedError, storeFailure } from '../../errors.js'
+import { BackupUnusableError, FormatUnsupportedError, isOurs, storeFailure } from '../../errors.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
 import { loadBinding, type RocksDatabase } from './binding.js'
 import { holdsDatabase, type OpenColumnFamily, openDatabase, openReadOnly } from './database.js'
 import { readProperties } from './engine-stats.js'
-import { FORMAT_VERSION, isEmpty } from './format.js'
+import { FORMAT_VERSION, type FormatMeta, isEmpty, writeMeta } from './format.js'
 import { META_KEY } from './keys.js'
 import { mirror } from './mirror.js'
 
@@ -15,9 +15,7 @@ import { mirror } from './mirror.js'
  * never taken for a whole one: neither by a restore nor by a server. A restore leaves such a mark
  * in its target. Either goes on, where it was interrupted, when it is run again.
  */
-interface Meta {
-  readonly format: number
-  readonly createdAt?: string
+interface Meta extends FormatMeta {
   readonly copy?: CopyMark | undefined
 }
 
@@ -227,16 +225,8 @@ function parseMeta(bytes: Buffer | null): Meta {
   }
 }
 
-async function writeMeta(db: RocksDatabase, meta: Meta): Promise<void> {
-  const batch = db.write({ autoDestroy: true })
-  batch.tryPut(META_KEY, Buffer.from(JSON.stringify(meta)))
-  await batch.flush()
-}
-
 /** Errors of ours already say what to do, and who aborts wants their own reason. */
 function failure(operation: string, error: unknown, signal: AbortSignal | undefined): unknown {
   if (signal?.aborted === true && error === signal.reason) return error
-  const { code } = error as { code?: unknown }
-  const own = typeof code === 'string' && code.startsWith('SLED_SESSION_')
-  return own ? error : storeFailure(operation, error)
+  return isOurs(error) ? error : storeFailure(operation, error)
 }

@@ -49,10 +49,14 @@ export async function checkFormat(
 /** Gives an empty column family the format of this version. */
 export async function writeFirstMeta(db: RocksDatabase, now: number): Promise<FormatMeta> {
   const meta = { format: FORMAT_VERSION, createdAt: new Date(now).toISOString() }
+  await writeMeta(db, meta)
+  return meta
+}
+
+export async function writeMeta(db: RocksDatabase, meta: FormatMeta): Promise<void> {
   const batch = db.write({ autoDestroy: true })
   batch.tryPut(META_KEY, encodeMeta(meta))
   await batch.flush()
-  return meta
 }
 
 export function encodeMeta(meta: FormatMeta): Buffer {

@@ -1,5 +1,6 @@
 import {
   DatabaseOpenError,
+  isOurs,
   RecordCorruptError,
   StoreUnavailableError,
   storeFailure
@@ -89,7 +90,7 @@ export class RocksDBStore implements SessionStore {
       await this.#walSync?.close()
       await connection.close()
       // Damage that RocksDB meets only at the first read has no class of ours yet.
-      if (String((error as { code?: unknown }).code).startsWith('SLED_SESSION_')) throw error
+      if (isOurs(error)) throw error
       throw new DatabaseOpenError(connection.path, (error as Error).message, { cause: error })
     }
     this.#context = context
