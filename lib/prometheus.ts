@@ -125,6 +125,10 @@ function collectStats(manager: SessionManager, registry: Registry, prefix: strin
       })
     return reading
   }
+  const current = async (read: Reading['read']): Promise<number | null> => {
+    const told = await stats()
+    return told === null ? null : (read(told) ?? null)
+  }
   const registers = [registry]
   for (const { name, help, read } of GAUGES) {
     new Gauge({
@@ -132,10 +136,9 @@ function collectStats(manager: SessionManager, registry: Registry, prefix: strin
       help,
       registers,
       async collect() {
-        const told = await stats()
-        const value = told === null ? null : read(told)
+        const value = await current(read)
         this.remove()
-        if (value !== null && value !== undefined) this.set(value)
+        if (value !== null) this.set(value)
       }
     })
   }
@@ -145,10 +148,9 @@ function collectStats(manager: SessionManager, registry: Registry, prefix: strin
       help,
       registers,
       async collect() {
-        const told = await stats()
-        const value = told === null ? null : read(told)
+        const value = await current(read)
         this.remove()
-        if (value !== null && value !== undefined) this.inc(value)
+        if (value !== null) this.inc(value)
       }
     })
   }

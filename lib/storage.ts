@@ -17,7 +17,7 @@ export function openStore(storage: Storage, memory: number): SessionStore {
 }
 
 /** Divides the budget for the store; docs/storage.md has the measurements behind it. */
-export function divideMemory(memory: number): {
+function divideMemory(memory: number): {
   readonly blockCache: boolean
   readonly memtableBytes: number
   readonly cacheBytes: number

@@ -25,8 +25,9 @@ const MAX_PRINCIPAL_BYTES = 1024
  *
  * All parallel requests of a session share its live record: what one sets, the others get at
  * once. On a store that several processes write to, each request has what was stored when it
- * came, and what it changes is merged key by key. Changes are stored before the response leaves. Objects that `get` returns belong to this
- * request, and changing them in place is saved as `set` would be.
+ * came, and what it changes is merged key by key. Changes are stored before the response leaves.
+ * Objects that `get` returns belong to this request, and changing them in place is saved as `set`
+ * would be.
  */
 export class Session {
   readonly #work: UnitOfWork

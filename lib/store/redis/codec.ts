@@ -17,7 +17,7 @@ export function fieldOf(key: string): string {
   return DATA_MARK + keyToText(key)
 }
 
-export function expiryToText(expiry: Expiry | null): string {
+function expiryToText(expiry: Expiry | null): string {
   if (expiry === null) return ''
   if (expiry.kind === 'inactivity') return `inactivity ${expiry.milliseconds}`
   return expiry.kind === 'date-time' ? `date-time ${expiry.at}` : 'session-end'

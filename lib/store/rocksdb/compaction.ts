@@ -32,8 +32,6 @@ export class Compaction {
   readonly #connection: { readonly db: RocksDatabase }
   readonly #stopped: () => boolean
   #running: Promise<void> | null = null
-  /** How many were done since opening. */
-  runs = 0
 
   constructor(connection: { readonly db: RocksDatabase }, stopped: () => boolean) {
     this.#connection = connection
@@ -66,7 +64,6 @@ export class Compaction {
       if (this.#stopped()) return
       await this.#connection.db.compactRange(start, end)
     }
-    this.runs++
   }
 }
 

@@ -43,8 +43,7 @@ export class Reaper {
    * the deletions of the last runs left, which RocksDB keeps until it compacts.
    */
   #head = 0
-  /** Runs that came to their end, sessions deleted and entries filed anew since opening. */
-  runs = 0
+  /** Sessions deleted and entries filed anew since opening. */
   deleted = 0
   refiled = 0
 
@@ -86,8 +85,7 @@ export class Reaper {
     this.#head = Math.floor(until) + 1
     try {
       const { deleted, complete } = await this.#reap(from, until)
-      if (complete) this.runs++
-      else this.noteFiled(from)
+      if (!complete) this.noteFiled(from)
       return deleted
     } catch (error) {
       this.noteFiled(from)
