@@ -7,26 +7,13 @@ import type { SessionStore, StoreLogger } from './store/session-store.js'
 /** The store that the options ask for, not yet opened. `memory` is its budget in bytes. */
 export function openStore(storage: Storage, memory: number): SessionStore {
   if (storage.kind === 'store') return storage.store
-  const { blockCache, memtableBytes, cacheBytes } = divideMemory(memory)
+  const memtableBytes = Math.min(Math.floor(memory / MEMTABLE_PART), MOST_MEMTABLE_BYTES)
   const { columnFamily, durability } = storage
   const connect =
     storage.kind === 'db'
       ? () => borrowDatabase(storage.db as RocksDatabase, columnFamily)
-      : () => openDatabase(storage.path, columnFamily, memtableBytes, blockCache)
-  return new RocksDBStore({ connect, durability, cacheBytes })
-}
-
-/** Divides the budget for the store; docs/storage.md has the measurements behind it. */
-function divideMemory(memory: number): {
-  readonly blockCache: boolean
-  readonly memtableBytes: number
-  readonly cacheBytes: number
-} {
-  // The binding lets RocksDB have its own 32 MiB for blocks, or none.
-  const blockCache = memory >= 2 * BLOCK_CACHE_BYTES
-  const rest = memory - (blockCache ? BLOCK_CACHE_BYTES : 0)
-  const memtableBytes = Math.min(rest / 2, MOST_MEMTABLE_BYTES)
-  return { blockCache, memtableBytes, cacheBytes: rest - memtableBytes }
+      : () => openDatabase(storage.path, columnFamily, memtableBytes)
+  return new RocksDBStore({ connect, durability, cacheBytes: memory - memtableBytes })
 }
 
 /** How {@link openSessionStore} opens a database. */
@@ -68,6 +55,7 @@ export async function openSessionStore(
 }
 
 const MEMORY = 20 * 1024 * 1024
-const BLOCK_CACHE_BYTES = 32 * 1024 * 1024
+/** One in so many bytes; the rest is for live records. docs/storage.md has the reasons. */
+const MEMTABLE_PART = 4
 const MOST_MEMTABLE_BYTES = 32 * 1024 * 1024
 const SILENT: StoreLogger = { debug() {}, info() {}, warn() {}, error() {} }

@@ -23,6 +23,8 @@ export class SessionRecord {
   readonly data = new Map<string, string>()
   /** Bytes that keys and encoded values take in UTF-8. */
   size = 0
+  /** UTF-16 units of the same texts: as many as bytes if all of them are ASCII. */
+  length = 0
   /** Destroyed, regenerated or revoked: nothing may bring it back. */
   destroyed = false
   /** Why this object no longer stands for what is stored; its holders must not save it. */
@@ -51,12 +53,16 @@ export class SessionRecord {
   /** Sets or, with `undefined`, deletes one key. */
   apply(key: string, text: string | undefined): void {
     const previous = this.data.get(key)
-    if (previous !== undefined) this.size -= entrySize(key, previous)
+    if (previous !== undefined) {
+      this.size -= entrySize(key, previous)
+      this.length -= key.length + previous.length
+    }
     if (text === undefined) {
       this.data.delete(key)
     } else {
       this.data.set(key, text)
       this.size += entrySize(key, text)
+      this.length += key.length + text.length
     }
   }
 

@@ -278,37 +278,7 @@ export class Session {
     } catch (error) {
       return Promise.reject(error)
     }
-    return this.#assign(principal, metadata, options.renew !== false)
-  }
-
-  /** A renewal that nobody awaits and that fails must not end the process; the response gets it. */
-  #assign(
-    principal: string | null,
-    metadata: string | null | undefined,
-    renew: boolean
-  ): Promise<void> {
-    const assign = (record: SessionRecord): void => {
-      record.principal = principal
-      if (metadata !== undefined) record.metadata = metadata
-    }
-    // A stranger is nobody already: a logout begins no session.
-    const silent = principal === null && (metadata ?? null) === null
-    this.#work.leaveDestroyed(!silent)
-    if (silent && this.#work.record === null) return Promise.resolve()
-    const begin = (): void => {
-      assign(this.#work.own())
-      this.#work.markDirty()
-    }
-    if (renew && this.#work.record !== null) {
-      const renewed = this.#work.renew(true, assign).then(() => {
-        // Another process may have ended the session: then a login begins one, and a logout is done.
-        if (this.#work.record === null && !silent) begin()
-      })
-      renewed.catch(() => {})
-      return renewed
-    }
-    begin()
-    return Promise.resolve()
+    return assignPrincipal(this.#work, principal, metadata, options.renew !== false)
   }
 
   /** What a list of the user's sessions shows of this one, such as the user agent: any value. */
@@ -358,6 +328,37 @@ export class Session {
     noteActivity(record, this.#work.policy)
     this.#work.markDirty()
   }
+}
+
+/** A renewal that nobody awaits and that fails must not end the process; the response gets it. */
+function assignPrincipal(
+  work: UnitOfWork,
+  principal: string | null,
+  metadata: string | null | undefined,
+  renew: boolean
+): Promise<void> {
+  const assign = (record: SessionRecord): void => {
+    record.principal = principal
+    if (metadata !== undefined) record.metadata = metadata
+  }
+  // A stranger is nobody already: a logout begins no session.
+  const silent = principal === null && (metadata ?? null) === null
+  work.leaveDestroyed(!silent)
+  if (silent && work.record === null) return Promise.resolve()
+  const begin = (): void => {
+    assign(work.own())
+    work.markDirty()
+  }
+  if (renew && work.record !== null) {
+    const renewed = work.renew(true, assign).then(() => {
+      // Another process may have ended the session: then a login begins one, and a logout is done.
+      if (work.record === null && !silent) begin()
+    })
+    renewed.catch(() => {})
+    return renewed
+  }
+  begin()
+  return Promise.resolve()
 }
 
 function isList(options: object): options is readonly string[] {

@@ -2,6 +2,7 @@ import { storeFailure } from '../errors.js'
 import { announce, announceFailure, announceStoreFailure, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/id.js'
 import type { SessionRecord } from '../record/record.js'
+import type { SessionPolicy } from './policy.js'
 import {
   type CookieAction,
   isCookieBehind,
@@ -19,31 +20,36 @@ type Done = (error: Error | null) => void
  */
 export class UnitOfWork extends WorkingRecord {
   /** A save, destroy or renewal that nobody may have awaited; the response waits for it. */
-  #settling: Promise<void> | null = null
+  private settling: Promise<void> | null = null
   /** The response is out: changes are stored as they come, and the record is no longer held. */
-  #ended = false
-  #autosave = false
+  private ended = false
+  private autosave = false
   /** Whether the visitor has a cookie of ours, or will have had one. */
-  #hasCookie: boolean
+  private hasCookie: boolean
 
-  constructor(...[policy, record, id, cookie]: ConstructorParameters<typeof WorkingRecord>) {
+  constructor(
+    policy: SessionPolicy,
+    record: SessionRecord | null,
+    id: string | null,
+    cookie: CookieAction
+  ) {
     super(policy, record, id, cookie)
-    this.#hasCookie = record !== null
+    this.hasCookie = record !== null
   }
 
   /** Stores what has changed and resolves when that is durable. */
   save(): Promise<void> {
-    const saving = this.#save()
-    if (!this.#ended) this.#holdResponse(saving)
+    const saving = this.saveChanges()
+    if (!this.ended) this.holdResponse(saving)
     return saving
   }
 
-  async #save(): Promise<void> {
+  private async saveChanges(): Promise<void> {
     const record = this.record
     if (record === null || !this.isModified) return
-    if (!this.#ended) await this.#store(record)
-    else if (this.stored) await this.#saveDetached(record)
-    else this.#dropUnsent(record)
+    if (!this.ended) await this.store(record)
+    else if (this.stored) await this.saveDetached(record)
+    else this.dropUnsent(record)
   }
 
   /**
@@ -51,14 +57,14 @@ export class UnitOfWork extends WorkingRecord {
    * there is nothing to store.
    */
   commit(done: Done): void {
-    const settling = this.#settling
+    const settling = this.settling
     if (settling !== null) {
-      this.#settling = null
+      this.settling = null
       settling.then(() => this.commit(done), done)
       return
     }
     // The client went away, and with it the hold on the record: changes go the way of late ones.
-    if (this.#ended) {
+    if (this.ended) {
       this.save().then(() => done(null), done)
       return
     }
@@ -69,11 +75,11 @@ export class UnitOfWork extends WorkingRecord {
       return
     }
     const record = this.record
-    if (record === null || !this.#isDue(record)) {
+    if (record === null || !this.isDue(record)) {
       done(null)
     } else {
       if (this.policy.alwaysSave) noteActivity(record, this.policy)
-      this.#write(record, done)
+      this.write(record, done)
     }
   }
 
@@ -93,29 +99,29 @@ export class UnitOfWork extends WorkingRecord {
 
   /** The response is out, or will never be; changes still unsaved are stored now. */
   end(): void {
-    if (this.#ended) return
-    this.#ended = true
+    if (this.ended) return
+    this.ended = true
     const record = this.record
     if (record === null) return
     const { stored } = this
     // A response that was hijacked or cut off has stored no touch.
     if (stored && !record.destroyed && isStoreBehind(record, this.policy)) this.dirty = true
-    if (this.mayBeModified) this.#saveInBackground()
+    if (this.mayBeModified) this.saveInBackground()
     if (stored) this.policy.store.release(record)
   }
 
   /** As {@link end}, for a record that is no longer held and that nobody has changed. */
   detach(): void {
-    this.#ended = true
+    this.ended = true
   }
 
   destroy(): Promise<void> {
     const { record, stored } = this
     this.reset(null, null)
-    this.cookie = stored || this.#hasCookie ? 'clear' : 'none'
+    this.cookie = stored || this.hasCookie ? 'clear' : 'none'
     if (record === null || !stored) return Promise.resolve()
     const destroying = this.policy.store.destroy(record)
-    return this.#settle(record, 'destroy a session', destroying, () =>
+    return this.settle(record, 'destroy a session', destroying, () =>
       announce(events.destroyed, this.policy.sessionName, record.handle)
     )
   }
@@ -141,9 +147,9 @@ export class UnitOfWork extends WorkingRecord {
     }
     this.stored = true
     const replacing = this.policy.store.replace(old, fresh, keep)
-    return this.#settle(old, 'renew a session id', replacing, (replaced) => {
+    return this.settle(old, 'renew a session id', replacing, (replaced) => {
       if (replaced) announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
-      else this.#vanished(fresh)
+      else this.vanished(fresh)
     })
   }
 
@@ -151,10 +157,10 @@ export class UnitOfWork extends WorkingRecord {
   async reload(): Promise<void> {
     const record = this.record
     if (record === null) return
-    if (this.stored && this.#isUnshared) return this.#loadAnew(record)
-    const stored = this.stored ? await this.#read(record) : null
+    if (this.stored && this.isUnshared) return this.loadAnew(record)
+    const stored = this.stored ? await this.readStored(record) : null
     if (stored === null) {
-      this.#leave(record)
+      this.leave(record)
       return
     }
     // What parallel requests have changed meanwhile is theirs to save.
@@ -167,7 +173,7 @@ export class UnitOfWork extends WorkingRecord {
 
   /** Sees what others have stored meanwhile. Where all share one live record, it does already. */
   async catchUp(): Promise<void> {
-    if (this.record === null || !this.stored || !this.#isUnshared) return
+    if (this.record === null || !this.stored || !this.isUnshared) return
     await this.save()
     await this.reload()
   }
@@ -175,7 +181,7 @@ export class UnitOfWork extends WorkingRecord {
   /** Makes a key fit for `swap`: what this request itself has set is stored, to be compared with. */
   async beginUpdate(key: string): Promise<void> {
     this.collect()
-    if (this.stored && this.#isUnshared && this.changes?.has(key)) await this.save()
+    if (this.stored && this.isUnshared && this.changes?.has(key)) await this.save()
   }
 
   /**
@@ -198,7 +204,7 @@ export class UnitOfWork extends WorkingRecord {
       throw announceStoreFailure(this.policy.sessionName, SAVE, error)
     }
     if (this.record === record) {
-      if (record.destroyed) this.#lost(record)
+      if (record.destroyed) this.lost(record)
       else if (swapped) this.keepSwapped(record, key, value, text)
     }
     return swapped || record.destroyed
@@ -211,40 +217,40 @@ export class UnitOfWork extends WorkingRecord {
   leaveDestroyed(begins: boolean): void {
     const { record } = this
     if (!record?.destroyed) return
-    if (!begins) this.#holdResponse(this.policy.store.save(record, null))
-    this.#leave(record)
+    if (!begins) this.holdResponse(this.policy.store.save(record, null))
+    this.leave(record)
   }
 
   override markDirty(): void {
     super.markDirty()
-    if (!this.#ended || this.#autosave) return
-    this.#autosave = true
+    if (!this.ended || this.autosave) return
+    this.autosave = true
     setImmediate(() => {
-      this.#autosave = false
-      this.#saveInBackground()
+      this.autosave = false
+      this.saveInBackground()
     })
   }
 
-  #leave(record: SessionRecord): void {
-    if (this.stored && !this.#ended) this.policy.store.release(record)
+  private leave(record: SessionRecord): void {
+    if (this.stored && !this.ended) this.policy.store.release(record)
     this.reset(null, null)
     this.cookie = 'none'
   }
 
-  #isDue(record: SessionRecord): boolean {
+  private isDue(record: SessionRecord): boolean {
     if (this.dirty) return true
     if (record.failure !== null || !this.stored) return false
     return this.policy.alwaysSave || isStoreBehind(record, this.policy)
   }
 
-  #store(record: SessionRecord): Promise<void> {
+  private store(record: SessionRecord): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#write(record, (error) => (error === null ? resolve() : reject(error)))
+      this.write(record, (error) => (error === null ? resolve() : reject(error)))
     })
   }
 
   /** Calls back instead of returning a promise: each response that changes something comes by. */
-  #write(record: SessionRecord, done: Done): void {
+  private write(record: SessionRecord, done: Done): void {
     const { changes } = this
     const first = !this.stored
     this.changes = null
@@ -271,20 +277,20 @@ export class UnitOfWork extends WorkingRecord {
     }
     saving.then(() => {
       // Unless this request itself has ended it meanwhile, and is on another by now.
-      if (record.destroyed && this.record === record) this.#lost(record)
+      if (record.destroyed && this.record === record) this.lost(record)
       else announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
       done(null)
     }, failed)
   }
 
-  #settle<T>(
+  private settle<T>(
     old: SessionRecord,
     operation: string,
     work: Promise<T>,
     succeeded: (outcome: T) => void
   ): Promise<void> {
     // The replaced record was held until now; after the response, the new one is not to be.
-    const surplus = this.#ended ? this.record : old
+    const surplus = this.ended ? this.record : old
     const release = (): void => {
       if (surplus !== null) this.policy.store.release(surplus)
     }
@@ -298,18 +304,18 @@ export class UnitOfWork extends WorkingRecord {
       if (this.cookie === 'clear') this.cookie = 'none'
       throw announceStoreFailure(this.policy.sessionName, operation, error)
     })
-    this.#holdResponse(settling)
+    this.holdResponse(settling)
     return settling
   }
 
   /** Whoever forgets to await must not bring the process down; the response gets the error. */
-  #holdResponse(work: Promise<void>): void {
-    const settling = Promise.all([this.#settling, work]).then(() => {})
+  private holdResponse(work: Promise<void>): void {
+    const settling = Promise.all([this.settling, work]).then(() => {})
     settling.catch(() => {})
-    this.#settling = settling
+    this.settling = settling
   }
 
-  async #read(record: SessionRecord): Promise<SessionRecord | null> {
+  private async readStored(record: SessionRecord): Promise<SessionRecord | null> {
     try {
       return await this.policy.store.read(record.handle)
     } catch (error) {
@@ -318,11 +324,11 @@ export class UnitOfWork extends WorkingRecord {
   }
 
   /** Several processes write: each load gave a record of its own, which nobody else changes. */
-  get #isUnshared(): boolean {
+  private get isUnshared(): boolean {
     return this.policy.store.compareAndSet !== undefined
   }
 
-  async #loadAnew(record: SessionRecord): Promise<void> {
+  private async loadAnew(record: SessionRecord): Promise<void> {
     const { store, sessionName } = this.policy
     let loaded: SessionRecord | null
     try {
@@ -331,21 +337,21 @@ export class UnitOfWork extends WorkingRecord {
       throw announceStoreFailure(sessionName, READ, error)
     }
     if (loaded === null) {
-      this.#leave(record)
+      this.leave(record)
       return
     }
-    store.release(this.#ended ? loaded : record)
+    store.release(this.ended ? loaded : record)
     this.record = loaded
     this.forgetChanges()
     if (this.policy.rolling) noteActivity(loaded, this.policy)
   }
 
-  async #saveDetached(record: SessionRecord): Promise<void> {
-    if (this.#isUnshared) return this.#store(record)
+  private async saveDetached(record: SessionRecord): Promise<void> {
+    if (this.isUnshared) return this.store(record)
     const { store } = this.policy
     const held = await store.loadByHandle(record.handle)
     if (held === null) {
-      this.#lost(record)
+      this.lost(record)
       return
     }
     try {
@@ -357,19 +363,19 @@ export class UnitOfWork extends WorkingRecord {
         held.principal = record.principal
         this.record = held
       }
-      await this.#store(held)
+      await this.store(held)
     } finally {
       store.release(held)
     }
   }
 
-  #saveInBackground(): void {
+  private saveInBackground(): void {
     this.save().catch((error: unknown) => {
       this.policy.log.error({ err: error }, 'a session could not be saved after its response')
     })
   }
 
-  #dropUnsent(record: SessionRecord): void {
+  private dropUnsent(record: SessionRecord): void {
     this.reset(null, null)
     this.policy.log.warn(
       { session: shortHandle(record.handle) },
@@ -378,14 +384,14 @@ export class UnitOfWork extends WorkingRecord {
   }
 
   /** Another process ended the session while this one moved it. */
-  #vanished(fresh: SessionRecord): void {
+  private vanished(fresh: SessionRecord): void {
     if (this.record !== fresh) return
-    this.#lost(fresh)
+    this.lost(fresh)
     this.reset(null, null)
     this.cookie = 'none'
   }
 
-  #lost(record: SessionRecord): void {
+  private lost(record: SessionRecord): void {
     this.forgetChanges()
     this.policy.log.debug(
       { session: shortHandle(record.handle) },

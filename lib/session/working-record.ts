@@ -27,8 +27,8 @@ export class WorkingRecord {
   /** Something is to be stored, be it data, expiry or principal. */
   protected dirty = false
   protected cookie: CookieAction
-  #handed: HandedOutValues | null = null
-  #sealed = false
+  private handed: HandedOutValues | null = null
+  private sealed = false
 
   constructor(
     policy: SessionPolicy,
@@ -59,7 +59,7 @@ export class WorkingRecord {
 
   /** Whether it is worth to ask whether it is modified: that looks into every object. */
   protected get mayBeModified(): boolean {
-    return this.dirty || this.#handed !== null
+    return this.dirty || this.handed !== null
   }
 
   get isModified(): boolean {
@@ -70,41 +70,41 @@ export class WorkingRecord {
   get(key: string): unknown {
     const text = this.data.get(key)
     if (text === undefined) return undefined
-    if (this.#handed === null && !isMutable(text)) return decodeValue(text)
-    this.#handed ??= new HandedOutValues()
-    return this.#handed.get(key, text)
+    if (this.handed === null && !isMutable(text)) return decodeValue(text)
+    this.handed ??= new HandedOutValues()
+    return this.handed.get(key, text)
   }
 
   set(key: string, value: unknown): void {
     const text = encodeValue(key, value, this.policy.maxRecordSize)
     this.change(key, text)
-    if (this.#handed === null && !isMutable(text)) return
-    this.#handed ??= new HandedOutValues()
-    this.#handed.put(key, value, text)
+    if (this.handed === null && !isMutable(text)) return
+    this.handed ??= new HandedOutValues()
+    this.handed.put(key, value, text)
   }
 
   /** A value as text, if there is room for it. */
   protected encode(key: string, value: unknown): string {
     const text = encodeValue(key, value, this.policy.maxRecordSize)
-    this.#checkSize(this.own(), key, text)
+    checkSize(this.own(), key, text, this.policy.maxRecordSize)
     return text
   }
 
   /** What was set or changed in place of a key is not to be saved: it may not be what is stored. */
   protected disown(key: string): void {
     this.changes?.delete(key)
-    this.#handed?.forget(key)
+    this.handed?.forget(key)
   }
 
   /** A value was stored past `changes`: there is nothing of it left to save but the activity. */
   protected keepSwapped(record: SessionRecord, key: string, value: unknown, text: string): void {
-    this.#handed ??= new HandedOutValues()
-    this.#handed.put(key, value, text)
+    this.handed ??= new HandedOutValues()
+    this.handed.put(key, value, text)
     noteActivity(record, this.policy)
   }
 
   delete(key: string): void {
-    this.#handed?.forget(key)
+    this.handed?.forget(key)
     this.change(key, undefined)
   }
 
@@ -126,7 +126,7 @@ export class WorkingRecord {
 
   /** Lets no session begin here. */
   seal(): void {
-    this.#sealed = true
+    this.sealed = true
   }
 
   /**
@@ -136,7 +136,7 @@ export class WorkingRecord {
    */
   own(): SessionRecord {
     if (this.record !== null) return this.record
-    if (this.#sealed) throw new RouteWithoutSessionError()
+    if (this.sealed) throw new RouteWithoutSessionError()
     const now = this.policy.now()
     const id = createSessionId()
     const expiresAt = deadline(this.policy.expiry, now, now, this.policy)
@@ -159,26 +159,26 @@ export class WorkingRecord {
 
   /** Goes on with another record of the same session, and so with the objects of what it has. */
   protected move(record: SessionRecord, id: string): void {
-    const handed = this.#handed
+    const handed = this.handed
     this.reset(record, id)
     handed?.retain(record.data)
-    this.#handed = handed
+    this.handed = handed
   }
 
   protected forgetChanges(): void {
     this.changes = null
     this.dirty = false
-    this.#handed = null
+    this.handed = null
   }
 
   /** Finds the values that were changed in place. One that cannot be stored stays as it was. */
   protected collect(): void {
-    const handed = this.#handed
+    const handed = this.handed
     if (handed === null || this.record === null || this.record.destroyed) return
     try {
       handed.collect(this.policy.maxRecordSize, (key, text) => this.change(key, text))
     } catch (error) {
-      this.#handed = null
+      this.handed = null
       throw error
     }
   }
@@ -186,20 +186,20 @@ export class WorkingRecord {
   protected change(key: string, text: string | undefined): void {
     checkKey(key)
     const record = this.own()
-    if (text !== undefined) this.#checkSize(record, key, text)
+    if (text !== undefined) checkSize(record, key, text, this.policy.maxRecordSize)
     record.apply(key, text)
     this.changes ??= new Map()
     this.changes.set(key, text)
     this.markDirty()
   }
+}
 
-  #checkSize(record: SessionRecord, key: string, text: string): void {
-    const limit = this.policy.maxRecordSize
-    const previous = record.data.get(key)
-    const freed = previous === undefined ? 0 : entrySize(key, previous)
-    if (record.size - freed + entrySize(key, text) > limit) {
-      throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
-    }
+/** @throws {SessionTooLargeError} */
+function checkSize(record: SessionRecord, key: string, text: string, limit: number): void {
+  const previous = record.data.get(key)
+  const freed = previous === undefined ? 0 : entrySize(key, previous)
+  if (record.size - freed + entrySize(key, text) > limit) {
+    throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
   }
 }
 

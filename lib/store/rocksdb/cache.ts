@@ -52,11 +52,15 @@ export class RecordCache {
     return this.#byHandle.get(handle)
   }
 
-  /** Remembers by which id a record that is here was asked for. */
+  /**
+   * Remembers by which id a record that is here was asked for. The id is copied: as V8 cuts texts,
+   * it would keep the whole Cookie header that it came in.
+   */
   nameId(record: LiveRecord, id: string): void {
     if (record.id !== null) return
-    record.id = id
-    this.#byId.set(id, record)
+    const copy = Buffer.from(id, 'latin1').toString('latin1')
+    record.id = copy
+    this.#byId.set(copy, record)
   }
 
   add(record: LiveRecord): void {

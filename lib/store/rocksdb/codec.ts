@@ -2,7 +2,6 @@ import { crc32 } from 'node:zlib'
 import { RecordCorruptError } from '../../errors.js'
 import type { Expiry } from '../../record/expiry.js'
 import { keyToText, textToKey } from '../../record/key-text.js'
-import { entrySize } from '../../record/record.js'
 import { LiveRecord } from './live-record.js'
 
 /**
@@ -123,9 +122,7 @@ function readTexts(record: LiveRecord, bytes: Buffer, end: number): void {
   record.metadata = take(HEADER_BYTES + 4)
   for (let at = HEADER_BYTES + 8; at < textsAt; at += 8) {
     const key = textToKey(take(at) ?? '')
-    const text = take(at + 4) ?? ''
-    record.data.set(key, text)
-    record.size += entrySize(key, text)
+    record.apply(key, take(at + 4) ?? '')
   }
 }
 

@@ -38,21 +38,19 @@ const WRITE_BUFFERS = 2
  * Opens the database in a folder, which is made if it does not exist.
  *
  * @param memtableBytes for all memtables together
- * @param blockCache whether RocksDB keeps 32 MiB of blocks
  * @throws {PathUnusableError} {@link DatabaseLockedError} {@link ColumnFamilyError}
  *   {@link DatabaseOpenError}
  */
 export async function openDatabase(
   folder: string,
   columnFamily: string,
-  memtableBytes: number,
-  blockCache = true
+  memtableBytes: number
 ): Promise<OpenColumnFamily> {
   const path = resolve(folder)
   // The binding hangs for ever on a folder that cannot be made, so it never gets to see one.
   await prepareFolder(path)
   const RocksDB = await loadBinding()
-  let current = await openRoot(RocksDB, path, columnFamily, memtableBytes, blockCache)
+  let current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
   const close = async (): Promise<void> => {
     const { db, root } = current
     if (!db.closed) await db.close()
@@ -68,7 +66,7 @@ export async function openDatabase(
     damage: null,
     async reopen() {
       await close()
-      current = await openRoot(RocksDB, path, columnFamily, memtableBytes, blockCache)
+      current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
     },
     close
   }
@@ -78,15 +76,17 @@ async function openRoot(
   RocksDB: RocksBinding,
   path: string,
   columnFamily: string,
-  memtableBytes: number,
-  blockCache: boolean
+  memtableBytes: number
 ): Promise<{ root: RocksDatabase; db: RocksDatabase }> {
   const family = new RocksDB.ColumnFamily(columnFamily, {
     writeBufferSize: Math.floor(memtableBytes / WRITE_BUFFERS),
     maxWriteBufferNumber: WRITE_BUFFERS,
-    blockCache,
-    // Without a cache for them, RocksDB keeps indexes and filters with the open files.
-    tableCacheIndexAndFilterBlocks: blockCache
+    // Live records are the better cache: they need no reading, and hold nothing but sessions.
+    blockCache: false,
+    // So RocksDB keeps indexes and filters with the open files.
+    tableCacheIndexAndFilterBlocks: false,
+    // Half of the default: what is read for one session is not read again for its neighbours.
+    tableBlockSize: 4096
   })
   const root = new RocksDB(path, {
     columnFamilies: [family],

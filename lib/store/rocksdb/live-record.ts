@@ -2,6 +2,8 @@ import { SessionRecord } from '../../record/record.js'
 
 /** What an object and its two index slots take beside the data itself; measured on Node 20. */
 const OVERHEAD_BYTES = 600
+/** What a key, its value and their place in the record's map take beside their texts. */
+const ENTRY_BYTES = 100
 
 /** A record with what the store must remember of it while it is in memory. */
 export class LiveRecord extends SessionRecord {
@@ -32,8 +34,9 @@ export class LiveRecord extends SessionRecord {
     return this.holders > 0 || this.queued || this.writing > 0
   }
 
-  /** Estimate of the memory it takes, in bytes. JavaScript strings take up to two bytes a character. */
+  /** Estimate of the memory it takes, in bytes. V8 keeps ASCII in one byte a character. */
   get weight(): number {
-    return OVERHEAD_BYTES + 2 * this.size + 100 * this.data.size
+    const texts = this.size === this.length ? this.size : 2 * this.length
+    return OVERHEAD_BYTES + texts + ENTRY_BYTES * this.data.size
   }
 }
