@@ -5,7 +5,7 @@ import type {
   FastifyRequest,
   HookHandlerDoneFunction
 } from 'fastify'
-import { whenClosed } from './closing.js'
+import { type CloseListener, whenClosed } from './closing.js'
 import { setCookieHeader } from './cookie/attributes.js'
 import type { DecodedCookie } from './cookie/form.js'
 import { findCookie } from './cookie/header.js'
@@ -53,14 +53,21 @@ class Visit {
 export class RequestSessions {
   readonly #options: CheckedOptions
   readonly #policy: SessionPolicy
-  // Where a request keeps its visit; a symbol of this registration, so that several do not mix.
+  // Where request and response keep their visit; a symbol of this registration, so that several do
+  // not mix.
   readonly #slot: symbol
+  readonly #onClose: CloseListener
   #warnedOfPlainHttp = false
 
   constructor(options: CheckedOptions, policy: SessionPolicy) {
     this.#options = options
     this.#policy = policy
-    this.#slot = Symbol(`fastify-sled-session.${options.sessionName}`)
+    const slot = Symbol(`fastify-sled-session.${options.sessionName}`)
+    this.#slot = slot
+    const closed = (visit: Visit): void => this.#closed(visit)
+    this.#onClose = function () {
+      closed((this as unknown as Record<symbol, Visit>)[slot] as Visit)
+    }
   }
 
   install(fastify: FastifyInstance): void {
@@ -131,15 +138,18 @@ export class RequestSessions {
     if (visit.watched) return
     visit.watched = true
     const { reply } = visit
-    whenClosed(reply.request, reply, () => {
-      if (visit.left) return
-      // A response that was hijacked or cut off has stored no touch.
-      const behind = visit.record !== null && isStoreBehind(visit.record, this.#policy)
-      const work = behind ? this.#workOf(reply.request, visit) : visit.work
-      visit.left = true
-      if (work !== null) work.end()
-      else if (visit.record !== null) this.#policy.store.release(visit.record)
-    })
+    ;(reply.raw as unknown as Record<symbol, Visit>)[this.#slot] = visit
+    whenClosed(reply.request, reply, this.#onClose)
+  }
+
+  #closed(visit: Visit): void {
+    if (visit.left) return
+    // A response that was hijacked or cut off has stored no touch.
+    const behind = visit.record !== null && isStoreBehind(visit.record, this.#policy)
+    const work = behind ? this.#workOf(visit.reply.request, visit) : visit.work
+    visit.left = true
+    if (work !== null) work.end()
+    else if (visit.record !== null) this.#policy.store.release(visit.record)
   }
 
   /** A record in memory is found without leaving the tick. */
@@ -226,7 +236,13 @@ export class RequestSessions {
       done()
       return
     }
-    const committed = (error: Error | null): void => {
+    // Most requests only read, and need nothing to call back.
+    if (!work.mayHaveToCommit) {
+      this.#sendCookie(work, request, reply)
+      done()
+      return
+    }
+    work.commit((error) => {
       if (error !== null && visit !== null) visit.failed = true
       // It may be the application's own error page, for this very error.
       if (error !== null && reply.statusCode < 500) {
@@ -235,8 +251,7 @@ export class RequestSessions {
       }
       if (error === null) this.#sendCookie(work, request, reply)
       done()
-    }
-    work.commit(committed)
+    })
   }
 
   /** Nobody has asked for the session, and neither disk nor browser must hear of the visit. */

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { test } from 'tap'
+import { findCookie } from '../lib/cookie/header.js'
 import { RecordCache } from '../lib/store/rocksdb/cache.js'
 import { LiveRecord } from '../lib/store/rocksdb/live-record.js'
 import { addCounter, cookieOf, createApp, listen } from './support/app.js'
@@ -9,6 +12,14 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 async function turns(): Promise<void> {
   for (let count = 0; count < 200; count++) await turn()
+}
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+function heapUsed(): number {
+  collectGarbage()
+  return process.memoryUsage().heapUsed
 }
 
 function record(size = 0): LiveRecord {
@@ -88,6 +99,40 @@ test('the sum of weights is exact, and both indexes agree, whatever happens', as
     })
   )
   t.pass()
+})
+
+test('ids that were cut out of long cookie headers do not keep those', async (t) => {
+  const cache = new RecordCache(Number.MAX_SAFE_INTEGER)
+  const before = heapUsed()
+  for (let index = 0; index < 1000; index++) {
+    const one = record()
+    cache.add(one)
+    // As Node has headers: a text of its own, from bytes.
+    const header = Buffer.from(
+      `id=${randomBytes(32).toString('base64url')}; x=${'x'.repeat(16_000)}`
+    )
+    const id = findCookie(header.toString('latin1'), 'id') as string
+    cache.nameId(one, id)
+    if (cache.getById(id) !== one) t.fail('the copy finds it as well')
+  }
+  t.ok(heapUsed() - before < 4 * 1024 * 1024, 'and not the 16 MB of the headers')
+  t.equal(cache.size, 1000)
+})
+
+test('the weight of a record is near what it takes', async (t) => {
+  for (const text of ['ascii'.repeat(100), 'ä'.repeat(500), '漢'.repeat(500)]) {
+    const records: LiveRecord[] = []
+    const before = heapUsed()
+    for (let index = 0; index < 5000; index++) {
+      const one = new LiveRecord(randomBytes(32).toString('base64url'), 0, 0, 0)
+      for (const key of ['user', 'cart']) one.apply(key, Buffer.from(text).toString())
+      records.push(one)
+    }
+    const taken = (heapUsed() - before) / records.length
+    const { weight } = records[0] as LiveRecord
+    t.ok(weight >= taken, `${weight} covers ${taken}`)
+    t.ok(weight < 2.5 * taken, `${weight} is not far above ${taken}`)
+  }
 })
 
 test('sessions that fell out of the cache come back from disk', async (t) => {

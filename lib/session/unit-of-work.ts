@@ -52,6 +52,12 @@ export class UnitOfWork extends WorkingRecord {
     else this.dropUnsent(record)
   }
 
+  /** Whether the response may have something to wait for; false is certain. */
+  get mayHaveToCommit(): boolean {
+    if (this.settling !== null || this.ended || this.mayBeModified) return true
+    return this.record !== null && this.isDue(this.record)
+  }
+
   /**
    * Stores what the response must wait for. Calls back when that is durable, which is at once if
    * there is nothing to store.
