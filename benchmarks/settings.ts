@@ -27,19 +27,20 @@ const ROUNDS = 5
 const CHOSEN = {
   writeBufferSize: 8 * MIB,
   maxWriteBufferNumber: 2,
-  blockCache: true,
-  tableCacheIndexAndFilterBlocks: true
+  blockCache: false,
+  tableCacheIndexAndFilterBlocks: false,
+  tableBlockSize: 4096
 }
 
 const VARIANTS: Record<string, (binding: Binding) => object> = {
   'as chosen': () => ({}),
   'memtables of 4 MiB': () => ({ writeBufferSize: 4 * MIB }),
   'memtables of 32 MiB': () => ({ writeBufferSize: 32 * MIB }),
-  'blocks of 4 KiB, not 8': () => ({ tableBlockSize: 4096 }),
-  'blocks of 16 KiB': () => ({ tableBlockSize: 16_384 }),
+  'blocks of 2 KiB': () => ({ tableBlockSize: 2048 }),
+  'blocks of 8 KiB, the default': () => ({ tableBlockSize: 8192 }),
   'no Bloom filter': () => ({ filterPolicy: null }),
   'a Ribbon filter': ({ RibbonFilterPolicy }) => ({ filterPolicy: new RibbonFilterPolicy(10) }),
-  'no block cache': () => ({ blockCache: false, tableCacheIndexAndFilterBlocks: false })
+  '32 MiB of block cache': () => ({ blockCache: true, tableCacheIndexAndFilterBlocks: true })
 }
 
 type Binding = RocksBinding & { RibbonFilterPolicy: new (bits: number) => object }

@@ -9,7 +9,7 @@ import { openApplicationDatabase, type Traffic, withDatabase } from './support/r
 
 const RUNS = 60
 /** Some of these fill the smallest cache, so that records are evicted and read again. */
-const PADDING = 'x'.repeat(60_000)
+const PADDING = 'x'.repeat(180_000)
 const CACHE = { memory: 1024 * 1024, maxRecordSize: 1024 * 1024 }
 const KEYS = ['a', 'b', 'c']
 const PRINCIPALS = ['ann', 'bob']
