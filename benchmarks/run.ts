@@ -13,7 +13,7 @@ import { type Scale, WORKLOADS, type Workload } from './workloads.js'
  * Compares session layers: one server process at work at a time, 50 connections, peers in
  * rotating order.
  *
- *     npm run bench                          all workloads and peers, about 50 minutes
+ *     npm run bench                          all workloads and peers, about 40 minutes
  *     npm run bench -- --quick               one short round of some peers, under a minute
  *     npm run bench -- --only counter,mix    some workloads
  */
@@ -22,7 +22,7 @@ const quick = process.argv.includes('--quick')
 const only = process.argv.includes('--only')
   ? process.argv.at(process.argv.indexOf('--only') + 1)?.split(',')
   : undefined
-const FULL: Scale = { rounds: 9, seconds: 2, sessions: 100_000, cold: 1_000_000, expired: 100_000 }
+const FULL: Scale = { rounds: 7, seconds: 2, sessions: 100_000, cold: 1_000_000, expired: 100_000 }
 const QUICK: Scale = { rounds: 1, seconds: 1, sessions: 2000, cold: 20_000, expired: 2000 }
 const scale = quick ? QUICK : FULL
 const QUICK_PEERS =
