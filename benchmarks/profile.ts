@@ -1,14 +1,16 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import autocannon from 'autocannon'
+import { flameGraph, nameOf, type Profile } from './flame.js'
 import { CONNECTIONS } from './measure.js'
 
 /**
- * Where a server's CPU time goes: the functions that take most themselves, as a Markdown table.
+ * Where a server's CPU time goes: the functions that take most themselves, as a Markdown table,
+ * and all of them as a flame graph in `results/`.
  *
  *     npm run bench:profile -- counter
  */
@@ -16,12 +18,6 @@ const PEER = 'fastify-sled-session'
 const SECONDS = 8
 const TOP = 25
 const route = process.argv[2] ?? 'counter'
-
-interface Profile {
-  nodes: { id: number; callFrame: { functionName: string; url: string; lineNumber: number } }[]
-  samples: number[]
-  timeDeltas: number[]
-}
 
 async function record(): Promise<Profile> {
   const folder = await mkdtemp(join(tmpdir(), 'sled-profile-'))
@@ -59,12 +55,6 @@ async function record(): Promise<Profile> {
   return profiles[0] as Profile
 }
 
-function nameOf({ functionName, url, lineNumber }: Profile['nodes'][number]['callFrame']): string {
-  const file = url.replace(/^.*\/node_modules\//, '').replace(/^.*\/(dist|benchmarks)\//, '$1/')
-  const where = file === '' ? '' : ` (${file}:${lineNumber + 1})`
-  return `${functionName || 'anonymous'}${where}`
-}
-
 function topOf({ nodes, samples, timeDeltas }: Profile): [name: string, share: number][] {
   const names = new Map(nodes.map(({ id, callFrame }) => [id, nameOf(callFrame)]))
   const self = new Map<string, number>()
@@ -80,7 +70,20 @@ function topOf({ nodes, samples, timeDeltas }: Profile): [name: string, share: n
     .map(([name, time]) => [name, time / total])
 }
 
+/** Without the start of the server. */
+function underLoad({ nodes, samples, timeDeltas }: Profile): Profile {
+  let left = SECONDS * 1e6
+  let from = samples.length
+  while (from > 0 && left > 0) left -= timeDeltas[--from] ?? 0
+  return { nodes, samples: samples.slice(from), timeDeltas: timeDeltas.slice(from) }
+}
+
+const profile = underLoad(await record())
 console.log(`| ${route}: function | of the event loop's CPU time |\n|---|---:|`)
-for (const [name, share] of topOf(await record())) {
+for (const [name, share] of topOf(profile)) {
   console.log(`| \`${name}\` | ${(100 * share).toFixed(1)} % |`)
 }
+const folder = fileURLToPath(new URL('results/', import.meta.url))
+await mkdir(folder, { recursive: true })
+const title = `/${route}: the event loop's time, widths as shares; callers above what they call`
+await writeFile(`${folder}flame-${route}.svg`, flameGraph(title, profile))

@@ -7,13 +7,14 @@ import type { Measurement } from './measure.js'
 import { PEERS } from './peers.js'
 import { chart, machine, type Results, table } from './report.js'
 import { ServerProcess } from './server-process.js'
-import { type Scale, WORKLOADS, type Workload } from './workloads.js'
+import { type Scale, type Visitor, WORKLOADS, type Workload } from './workloads.js'
 
 /**
  * Compares session layers: one server process at work at a time, 50 connections, peers in
- * rotating order.
+ * rotating order. Rounds are short and many, because the speed of shared machines changes within
+ * seconds, and only what was measured in the same of them can be compared.
  *
- *     npm run bench                          all workloads and peers, about 40 minutes
+ *     npm run bench                          all workloads and peers, about 30 minutes
  *     npm run bench -- --quick               one short round of some peers, under a minute
  *     npm run bench -- --only counter,mix    some workloads
  */
@@ -22,8 +23,24 @@ const quick = process.argv.includes('--quick')
 const only = process.argv.includes('--only')
   ? process.argv.at(process.argv.indexOf('--only') + 1)?.split(',')
   : undefined
-const FULL: Scale = { rounds: 7, seconds: 2, sessions: 100_000, cold: 1_000_000, expired: 100_000 }
-const QUICK: Scale = { rounds: 1, seconds: 1, sessions: 2000, cold: 20_000, expired: 2000 }
+const FULL: Scale = {
+  rounds: 15,
+  warmUp: 3,
+  seconds: 1,
+  sessions: 100_000,
+  cold: 1_000_000,
+  expired: 100_000
+}
+/** Of workloads whose servers are started anew in each round. */
+const MOST_FRESH_ROUNDS = 5
+const QUICK: Scale = {
+  rounds: 1,
+  warmUp: 1,
+  seconds: 1,
+  sessions: 2000,
+  cold: 20_000,
+  expired: 2000
+}
 const scale = quick ? QUICK : FULL
 const QUICK_PEERS =
   /^bare|^fastify-sled-session$|stored|reaping|^@fastify\/(session, memory|secure-session)/
@@ -72,12 +89,13 @@ async function runWorkload(
 ): Promise<Record<string, Measurement[]>> {
   const rounds: Record<string, Measurement[]> = Object.fromEntries(peers.map((peer) => [peer, []]))
   const prepared = { ...env, ...(await workload.prepare?.(scale)) }
-  const run =
-    workload.fill === undefined
-      ? (peer: string, ready: NodeJS.ProcessEnv) => runFresh(workload, peer, ready)
-      : await fillAll(workload, peers, prepared)
+  const needsFolder = workload.prepare !== undefined || workload.prepareRound !== undefined
+  const run = needsFolder
+    ? (peer: string, ready: NodeJS.ProcessEnv) => runFresh(workload, peer, ready)
+    : await startAll(workload, peers, prepared)
   const folders: NodeJS.ProcessEnv[] = [prepared]
-  for (let round = 0; round < scale.rounds; round++) {
+  const most = workload.prepareRound === undefined ? scale.rounds : MOST_FRESH_ROUNDS
+  for (let round = 0; round < Math.min(scale.rounds, most); round++) {
     const ready = { ...prepared, ...(await workload.prepareRound?.(scale)) }
     folders.push(ready)
     // Each round begins with another peer, so that none always runs on a warm or a tired machine.
@@ -93,6 +111,7 @@ async function runWorkload(
 
 const running: ServerProcess[] = []
 
+/** For workloads on a folder that was filled, which one process at a time can have. */
 async function runFresh(
   workload: Workload,
   peer: string,
@@ -100,14 +119,15 @@ async function runFresh(
 ): Promise<Measurement> {
   const server = await ServerProcess.start(peer, env)
   try {
+    if (workload.prepareRound === undefined) await warmUp(workload, server, [])
     return await workload.run(server, scale, [])
   } finally {
     await server.stop()
   }
 }
 
-/** Filling takes longer than a round, so these servers stay, idle while others are measured. */
-async function fillAll(
+/** These servers stay, idle while others are measured, so that rounds are short. */
+async function startAll(
   workload: Workload,
   peers: string[],
   env: NodeJS.ProcessEnv
@@ -117,9 +137,18 @@ async function fillAll(
     const server = await ServerProcess.start(peer, env)
     running.push(server)
     const visitors = (await workload.fill?.(server, scale)) ?? []
+    await warmUp(workload, server, visitors)
     ready.set(peer, () => workload.run(server, scale, visitors))
   }
   return (peer) => (ready.get(peer) as () => Promise<Measurement>)()
+}
+
+async function warmUp(
+  workload: Workload,
+  server: ServerProcess,
+  visitors: Visitor[]
+): Promise<void> {
+  await workload.run(server, { ...scale, seconds: scale.warmUp }, visitors)
 }
 
 async function stopAll(): Promise<void> {

@@ -1,6 +1,7 @@
-import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
+import { type FileHandle, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { RocksDatabase } from '../lib/store/rocksdb/binding.js'
 import type { openDatabase } from '../lib/store/rocksdb/database.js'
 import type { LiveRecord } from '../lib/store/rocksdb/live-record.js'
@@ -8,7 +9,7 @@ import type { RocksDBStore } from '../lib/store/rocksdb/rocksdb-store.js'
 import { idOf } from './fill.js'
 import { PROFILE } from './peers.js'
 import { machine } from './report.js'
-import { spread } from './statistics.js'
+import { type Spread, spread } from './statistics.js'
 
 /**
  * The store alone, beside rocksdb-native with the same bytes. "raw, batched" writes or reads as
@@ -22,6 +23,17 @@ const SECONDS = 0.5
 const MEMTABLE_BYTES = 1024 * 1024 * 1024
 
 type Durability = 'process' | 'power'
+
+/** Rates in operations per second. */
+export interface StoreRow {
+  readonly operation: string
+  readonly inFlight: number
+  readonly store: Spread
+  /** By name; `times` is how much longer the store takes, by the ratios within a round. */
+  readonly raw: Record<string, { readonly rate: Spread; readonly times: Spread }>
+}
+
+const rows: StoreRow[] = []
 /** Does so many operations side by side, and resolves when all are done. */
 type Burst = (inFlight: number) => Promise<unknown> | undefined
 
@@ -102,12 +114,14 @@ async function compare(title: string, inFlight: number, bursts: Record<string, B
       rates[name].push(await rate(burst, inFlight))
     }
   }
-  const [ours = [], ...others] = Object.values(rates)
-  const number = (values: number[]) => Math.round(spread(values).median).toLocaleString('en-US')
-  const times = (other: number[]) =>
-    spread(ours.map((value, round) => (other[round] ?? Number.NaN) / value)).median.toFixed(2)
-  const cells = [title, inFlight, number(ours), ...others.flatMap((o) => [number(o), times(o)])]
-  console.log(`| ${cells.join(' | ')} |`)
+  const [[, ours] = ['', []], ...others] = Object.entries(rates)
+  const raw = others.map(([name, other]) => {
+    const times = ours.map((value, round) => (other[round] ?? Number.NaN) / value)
+    return [name, { rate: spread(other), times: spread(times) }] as const
+  })
+  const row = { operation: title, inFlight, store: spread(ours), raw: Object.fromEntries(raw) }
+  rows.push(row)
+  console.log(JSON.stringify(row))
 }
 
 function openRaw(folder: string): Promise<{ db: RocksDatabase; close(): Promise<void> }> {
@@ -211,13 +225,15 @@ async function compareReads(cacheBytes: number, title: string, inFlights: number
 }
 
 try {
-  console.log(`Operations per second; times raw: how much longer the store takes. ${machine()}\n`)
-  console.log('| | in flight | store | raw, batched | times raw | raw, each | times raw |')
-  console.log('|---|---:|---:|---:|---:|---:|---:|')
   await compareReads(64 * 1024 * 1024, 'get, hot', [1, 8, 64])
   await compareReads(1, 'get, cold', [1, 8, 64])
   await compareSaves('process')
   await compareSaves('power')
+  const results = fileURLToPath(new URL('results/', import.meta.url))
+  await mkdir(results, { recursive: true })
+  const date = new Date().toISOString().slice(0, 10)
+  const about = { date, machine: machine(), sessions: SESSIONS, rows }
+  await writeFile(`${results}store.json`, `${JSON.stringify(about, null, 2)}\n`)
 } finally {
   for (const folder of folders) await rm(folder, { recursive: true, force: true })
 }

@@ -3,12 +3,13 @@ import { fileURLToPath } from 'node:url'
 import { goalTable } from './goals.js'
 import { BASELINE, type Results, ratios, table } from './report.js'
 import { type Spread, spread } from './statistics.js'
+import type { StoreRow } from './store.js'
 import { WORKLOADS } from './workloads.js'
 
 /**
  * Puts the tables of the committed results into the documentation, between the comments
  * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, or `summary`, `goals`,
- * `machine`, `crash`, `reaper`, `million` or `settings`.
+ * `machine`, `crash`, `reaper`, `million`, `settings` or `store`.
  *
  *     npm run bench:tables               writes them
  *     npm run bench:tables -- --check    fails if they are not what the results say
@@ -129,6 +130,21 @@ async function settingsTable(): Promise<string> {
   return [head, '|---|---:|---:|---:|---:|', ...rows].join('\n')
 }
 
+async function storeTable(): Promise<string> {
+  const { rows } = (await readResult('store')) as { rows: StoreRow[] }
+  const rate = ({ median }: Spread): string => Math.round(median).toLocaleString('en-US')
+  const lines = rows.map(({ operation, inFlight, store, raw }) => {
+    const others = Object.values(raw).flatMap(({ rate: other, times }) => [
+      rate(other),
+      `${times.median.toFixed(2)} (${times.least.toFixed(2)} to ${times.most.toFixed(2)})`
+    ])
+    return `| ${[operation, inFlight, rate(store), ...others].join(' | ')} |`
+  })
+  const head =
+    '| operations/s | in flight | store | raw, batched | times raw | raw, each | times raw |'
+  return [head, '|---|---:|---:|---:|---:|---:|---:|', ...lines].join('\n')
+}
+
 async function readResult(name: string): Promise<unknown> {
   return JSON.parse(await readFile(`${root}benchmarks/results/${name}.json`, 'utf8'))
 }
@@ -137,6 +153,7 @@ async function readResult(name: string): Promise<unknown> {
 async function render(name: string, stored: Map<string, Stored>): Promise<string> {
   if (name === 'crash') return `${await crashTable()}\n`
   if (name === 'settings') return `${await settingsTable()}\n`
+  if (name === 'store') return `${await storeTable()}\n`
   if (name === 'million') return `${await millionTable()}\n`
   if (name === 'reaper') return `${await reaperTable()}\n`
   const results: Results = Object.fromEntries([...stored].map(([key, { peers }]) => [key, peers]))

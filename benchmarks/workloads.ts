@@ -8,6 +8,8 @@ import type { ServerProcess } from './server-process.js'
 export interface Scale {
   readonly rounds: number
   readonly seconds: number
+  /** In seconds, for each server once. */
+  readonly warmUp: number
   /** Of the mix. */
   readonly sessions: number
   /** Of the cold workload. */
@@ -29,18 +31,15 @@ export interface Workload {
 }
 
 /** Somebody with a session, whose cookie may change with each answer. */
-interface Visitor {
+export interface Visitor {
   cookie: string
 }
-
-const WARM_UP_SECONDS = 1
 
 const compared = (peer: string): boolean => !/stored|reaping/.test(peer)
 
 function cannon(path: string, firstVisit: string | null): Workload['run'] {
   return async (server, { seconds }) => {
     const jars = firstVisit === null ? [] : await visitAll(server.port, firstVisit)
-    await cannonade(server, path, jars, WARM_UP_SECONDS)
     return cannonade(server, path, jars, seconds)
   }
 }
@@ -108,11 +107,12 @@ async function loop(
   seconds: number,
   next: () => Shot
 ): Promise<Measurement> {
-  const until = (end: number) => () => (performance.now() < end ? next() : null)
-  await closedLoop(server.port, CONNECTIONS, until(performance.now() + WARM_UP_SECONDS * 1000))
   await server.usage()
   const end = performance.now() + seconds * 1000
-  return measured(server, await closedLoop(server.port, CONNECTIONS, until(end)))
+  return measured(
+    server,
+    await closedLoop(server.port, CONNECTIONS, () => (performance.now() < end ? next() : null))
+  )
 }
 
 // ---- the open loop ----

@@ -60,7 +60,7 @@ export interface SledSessionOptions {
   noStore?: boolean
   /** The most that one session may hold, in bytes of UTF-8. Default 65,536. */
   maxRecordSize?: number
-  /** Memory for the store in all, in bytes: cache of records, memtables, blocks. Default 64 MiB. */
+  /** Memory for the store in all, in bytes: live records and memtables. Default 64 MiB. */
   memory?: number
   /** The clock, in ms since 1970, for tests. Default `Date.now`. */
   now?: () => number

@@ -16,6 +16,9 @@ const NO_DATA: ReadonlyMap<string, string> = new Map()
  * The record that one request works on: the shared live record of its session, or a new one of
  * its own, and what this request has changed of it. Changes reach the record at once, so that
  * parallel requests build on each other's; storing them is up to {@link UnitOfWork}.
+ *
+ * Private members are TypeScript's, not `#`: each request makes one of these, and V8 initialises
+ * those object by object, methods by a call into its runtime (docs/benchmarks.md).
  */
 export class WorkingRecord {
   readonly policy: SessionPolicy
