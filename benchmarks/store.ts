@@ -2,6 +2,8 @@ import { type FileHandle, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { RocksDatabase } from '../lib/store/rocksdb/binding.js'
 import type { openDatabase } from '../lib/store/rocksdb/database.js'
 import type { LiveRecord } from '../lib/store/rocksdb/live-record.js'
@@ -16,7 +18,7 @@ import { type Spread, spread } from './statistics.js'
  * many keys in one call as the store has in flight, which is the least that the binding can cost;
  * "raw, each" calls the binding for each key, as an application would.
  */
-const SESSIONS = 10_000
+const SESSIONS = 100_000
 const ROUNDS = 5
 const SECONDS = 0.5
 /** Large enough that nothing is flushed to files meanwhile, so that all do the same work. */
@@ -51,6 +53,9 @@ const { recordKey } = (await dist('store/rocksdb/keys.js')) as {
   recordKey(handle: string): Buffer
 }
 const { handleOf } = (await dist('record/id.js')) as { handleOf(id: string): string }
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 const ids = Array.from({ length: SESSIONS }, (_, number) => idOf(number))
 const folders: string[] = []
@@ -155,7 +160,7 @@ async function openLog(db: RocksDatabase): Promise<FileHandle> {
 }
 
 async function compareSaves(durability: Durability): Promise<void> {
-  const store = await openStore(durability, 64 * 1024 * 1024)
+  const store = await openStore(durability, 256 * 1024 * 1024)
   const records = await fill(store)
   const entries = records.map((record) => {
     const key = recordKey(record.handle)
@@ -196,18 +201,25 @@ function rawReaders(db: RocksDatabase, keys: Buffer[]): Record<string, Burst> {
   }
 }
 
-async function compareReads(cacheBytes: number, title: string, inFlights: number[]): Promise<void> {
-  const store = await openStore('process', cacheBytes)
-  const records = await fill(store)
-  for (const record of records) store.release(record)
-  const raw = await openRaw(await temporary())
-  const batch = raw.db.write({ autoDestroy: true })
-  const keys = records.map((record) => {
+/** The same in both; what is in memory is up to the store from here on. */
+async function fillBoth(store: RocksDBStore, db: RocksDatabase): Promise<Buffer[]> {
+  const batch = db.write({ autoDestroy: true })
+  const keys = (await fill(store)).map((record) => {
     const key = recordKey(record.handle)
     batch.tryPut(key, Buffer.from(encodeRecord(record, key)))
+    store.release(record)
     return key
   })
   await batch.flush()
+  return keys
+}
+
+async function compareReads(cacheBytes: number, title: string, inFlights: number[]): Promise<void> {
+  const store = await openStore('process', cacheBytes)
+  const raw = await openRaw(await temporary())
+  const keys = await fillBoth(store, raw.db)
+  // A record that was evicted comes back as it is for as long as it has not been collected.
+  collectGarbage()
   const load: Burst = (count) => {
     const loads: Promise<unknown>[] = []
     for (let at = 0; at < count; at++) {
@@ -225,7 +237,7 @@ async function compareReads(cacheBytes: number, title: string, inFlights: number
 }
 
 try {
-  await compareReads(64 * 1024 * 1024, 'get, hot', [1, 8, 64])
+  await compareReads(256 * 1024 * 1024, 'get, hot', [1, 8, 64])
   await compareReads(1, 'get, cold', [1, 8, 64])
   await compareSaves('process')
   await compareSaves('power')

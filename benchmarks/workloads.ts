@@ -120,7 +120,7 @@ async function loop(
 const OPEN_LOOP_RATE = 4000
 const OPEN_LOOP_SECONDS = 5
 
-async function atFixedRate(server: ServerProcess): Promise<Measurement> {
+async function atFixedRate(server: ServerProcess, { warmUp }: Scale): Promise<Measurement> {
   const jars = await visitAll(server.port, '/counter')
   const cookies = jars.map((jar) => [...jar.values()].join('; '))
   let at = 0
@@ -132,6 +132,9 @@ async function atFixedRate(server: ServerProcess): Promise<Measurement> {
     }
     return { path: '/counter', cookie: cookies[at] as string, answered }
   }
+  // Else the slowest percent would be of code that is not compiled yet.
+  const warm = performance.now() + warmUp * 1000
+  await closedLoop(server.port, CONNECTIONS, () => (performance.now() < warm ? next() : null))
   await server.usage()
   const hits = await openLoop(server.port, CONNECTIONS, OPEN_LOOP_RATE, OPEN_LOOP_SECONDS, next)
   return measured(server, hits)

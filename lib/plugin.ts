@@ -28,10 +28,15 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   if (storesInUse.has(opened)) {
     throw new InvalidOptionError('store', 'is in use already: give each registration its own')
   }
+  storesInUse.add(opened)
   const store = new BoundedStore(opened)
   const policy: SessionPolicy = { ...options, store, log: fastify.log, updates: new Turnstile() }
-  await store.open({ now: options.now, log: fastify.log })
-  storesInUse.add(opened)
+  try {
+    await store.open({ now: options.now, log: fastify.log })
+  } catch (error) {
+    storesInUse.delete(opened)
+    throw error
+  }
 
   if (!fastify.hasReplyDecorator('setCookie')) await fastify.register(fastifyCookie)
   const manager = new SessionManager(policy, options.cookie)

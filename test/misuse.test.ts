@@ -36,6 +36,26 @@ test('one store for two registrations is refused while the first has it', async 
   await again.close()
 })
 
+test('one store for two registrations at one moment is for one; one that failed to open is free', async (t) => {
+  class SlowStore extends MemoryStore {
+    failure: Error | null = new Error('not yet')
+
+    override async open(context: Parameters<MemoryStore['open']>[0]): Promise<void> {
+      await new Promise((resolve) => setImmediate(resolve))
+      if (this.failure !== null) throw this.failure
+      await super.open(context)
+    }
+  }
+  const store = new SlowStore()
+  const apps = [Fastify(), Fastify(), Fastify()]
+  t.teardown(() => Promise.all(apps.map((app) => app.close())))
+  const [failing, ...both] = apps.map((app) => async () => app.register(sledSession, { store }))
+  await t.rejects(failing?.() ?? Promise.resolve(), { message: 'not yet' })
+  store.failure = null
+  const outcomes = await Promise.allSettled(both.map((register) => register()))
+  t.same(outcomes.map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+})
+
 test('two registrations under one cookie name are refused', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
