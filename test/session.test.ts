@@ -345,7 +345,8 @@ test('destroy, a value, and destroy again in one request clears the cookie', asy
 })
 
 test('an expiry that is set after destroy begins another session', async (t) => {
-  const { run, who } = bind(await visitor(t))
+  const clock = new TestClock()
+  const { run, who } = bind(await visitor(t, { now: clock.now }))
   await run(({ session }) => session.set('counter', 1))
   const first = who.cookie
   await run(async ({ session }) => {

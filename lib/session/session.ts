@@ -14,8 +14,11 @@ import type { Leave } from './turnstile.js'
 import type { UnitOfWork } from './unit-of-work.js'
 import { checkKey, noteActivity } from './working-record.js'
 
-/** Of an update, and in ms between them. */
-const MAX_ATTEMPTS = 100
+/**
+ * Of an update, and in ms between them. One that loses nine of ten races to a busy other process
+ * would give up once in 40,000 times after 100 attempts.
+ */
+const MAX_ATTEMPTS = 300
 const LONGEST_PAUSE = 20
 const MAX_METADATA_BYTES = 4096
 const MAX_PRINCIPAL_BYTES = 1024
