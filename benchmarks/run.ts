@@ -31,8 +31,8 @@ const FULL: Scale = {
   cold: 1_000_000,
   expired: 100_000
 }
-/** Of workloads whose servers are started anew in each round. */
-const MOST_FRESH_ROUNDS = 5
+/** Of workloads that fill a folder for each round, which takes longer than the round. */
+const MOST_FILLED_ROUNDS = 5
 const QUICK: Scale = {
   rounds: 1,
   warmUp: 1,
@@ -94,7 +94,7 @@ async function runWorkload(
     ? (peer: string, ready: NodeJS.ProcessEnv) => runFresh(workload, peer, ready)
     : await startAll(workload, peers, prepared)
   const folders: NodeJS.ProcessEnv[] = [prepared]
-  const most = workload.prepareRound === undefined ? scale.rounds : MOST_FRESH_ROUNDS
+  const most = workload.prepareRound === undefined ? scale.rounds : MOST_FILLED_ROUNDS
   for (let round = 0; round < Math.min(scale.rounds, most); round++) {
     const ready = { ...prepared, ...(await workload.prepareRound?.(scale)) }
     folders.push(ready)

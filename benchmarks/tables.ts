@@ -53,7 +53,8 @@ function summary(stored: Map<string, Stored>): string {
 }
 
 function machineOf(stored: Map<string, Stored>): string {
-  const [first] = stored.values()
+  // Any will do for the machine; the counter is what people look at.
+  const first = stored.get('counter') ?? [...stored.values()][0]
   if (first === undefined) return ''
   const versions = Object.entries(first.versions).map(([name, version]) => `${name} ${version}`)
   const bare = spread(

@@ -85,7 +85,7 @@ async function openRoot(
     blockCache: false,
     // So RocksDB keeps indexes and filters with the open files.
     tableCacheIndexAndFilterBlocks: false,
-    // Half of the default: what is read for one session is not read again for its neighbours.
+    // Half of the default: a read is for one session, and its neighbours in the block are strangers.
     tableBlockSize: 4096
   })
   const root = new RocksDB(path, {
