@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { openSessionStore } from '../lib/storage.js'
+import type { openSessionStore } from '../lib/store/open-store.js'
 import { PROFILE } from './peers.js'
 
 const BATCH = 2000

@@ -3,8 +3,12 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { loadBinding, type RocksBinding, type RocksDatabase } from '../lib/store/rocksdb/binding.js'
-import { folderSize } from '../lib/store/rocksdb/engine-stats.js'
+import {
+  loadBinding,
+  type RocksBinding,
+  type RocksDatabase
+} from '../lib/store/rocksdb/engine/binding.js'
+import { folderSize } from '../lib/store/rocksdb/engine/engine-stats.js'
 import { settled } from './reaper-data.js'
 import { machine } from './report.js'
 import { spread } from './statistics.js'

@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import { storeFailure } from './errors.js'
-import { shortHandle } from './record/id.js'
+import { shortHandle } from './record/handle.js'
 
 /** What happened to one session. */
 export interface SessionEvent {

@@ -1,5 +1,3 @@
-export type { CookieOptions, SecureOption } from './cookie/attributes.js'
-export type { CookieKey } from './cookie/form.js'
 export {
   BackupUnusableError,
   BindingUnavailableError,
@@ -24,10 +22,12 @@ export {
   ValueNotStorableError
 } from './errors.js'
 export type { RejectionReason, SessionEvent, SessionEvents } from './events.js'
-export type { ExclusiveOptions } from './exclusive.js'
-export type { SessionInfo, SessionManager } from './manager.js'
-export type { SledSessionOptions } from './options.js'
-export { sledSession as default, sledSession } from './plugin.js'
+export type { CookieOptions, SecureOption } from './http/cookie/attributes.js'
+export type { CookieKey } from './http/cookie/form.js'
+export type { ExclusiveOptions } from './http/exclusive-routes.js'
+export type { SledSessionOptions } from './http/options.js'
+export { sledSession as default, sledSession } from './http/plugin.js'
+export type { SessionInfo, SessionManager } from './http/session-manager.js'
 export {
   atDateTime,
   type Duration,
@@ -38,10 +38,10 @@ export {
 export { SessionRecord } from './record/record.js'
 export * from './session/data.js'
 export type { Session } from './session/session.js'
-export { type OpenStoreOptions, openSessionStore } from './storage.js'
 export type { BackupResult, LongOperation, Progress } from './store/long-operation.js'
 export { MemoryStore } from './store/memory/memory-store.js'
-export { restoreBackup } from './store/rocksdb/backup.js'
+export { type OpenStoreOptions, openSessionStore } from './store/open-store.js'
+export { restoreBackup } from './store/rocksdb/upkeep/backup.js'
 export type {
   SessionChanges,
   SessionStore,

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import type { Expiry } from './expiry.js'
-import { shortHandle } from './id.js'
+import { shortHandle } from './handle.js'
 
 /**
  * One stored session, as stores and sessions share it. Values are kept as encoded text

@@ -1,12 +1,12 @@
 import { setTimeout } from 'node:timers/promises'
 import {
   InvalidOptionError,
-  InvalidPrincipalError,
   SessionBusyError,
   SessionIdUnknownError,
   SessionTooLargeError
 } from '../errors.js'
 import type { Expiry } from '../record/expiry.js'
+import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue } from '../record/value.js'
 import type { SessionData } from './data.js'
@@ -21,7 +21,6 @@ import { checkKey, noteActivity } from './working-record.js'
 const MAX_ATTEMPTS = 300
 const LONGEST_PAUSE = 20
 const MAX_METADATA_BYTES = 4096
-const MAX_PRINCIPAL_BYTES = 1024
 
 /**
  * One visitor's session, as handlers see it on `request.session`.
@@ -380,12 +379,4 @@ function encodeMetadata(value: unknown): string | null {
     throw new SessionTooLargeError('metadata', MAX_METADATA_BYTES)
   }
   return text
-}
-
-/** @throws {InvalidPrincipalError} */
-export function checkPrincipal(principal: string): void {
-  const length = typeof principal === 'string' ? Buffer.byteLength(principal) : 0
-  if (length === 0 || length > MAX_PRINCIPAL_BYTES || !principal.isWellFormed()) {
-    throw new InvalidPrincipalError(MAX_PRINCIPAL_BYTES)
-  }
 }

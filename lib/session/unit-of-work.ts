@@ -1,8 +1,8 @@
 import { storeFailure } from '../errors.js'
 import { announce, announceFailure, announceStoreFailure, events } from '../events.js'
-import { createSessionId, handleOf, shortHandle } from '../record/id.js'
+import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
-import type { SessionPolicy } from './policy.js'
+import type { Registration } from './registration.js'
 import {
   type CookieAction,
   isCookieBehind,
@@ -28,7 +28,7 @@ export class UnitOfWork extends WorkingRecord {
   private hasCookie: boolean
 
   constructor(
-    policy: SessionPolicy,
+    policy: Registration,
     record: SessionRecord | null,
     id: string | null,
     cookie: CookieAction

@@ -1,11 +1,11 @@
 import { inspect } from 'node:util'
 import { RouteWithoutSessionError, SessionTooLargeError, ValueNotStorableError } from '../errors.js'
 import { checkExpiry, deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
-import { createSessionId, handleOf, shortHandle } from '../record/id.js'
+import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue, isMutable } from '../record/value.js'
-import { HandedOutValues } from './handed-out.js'
-import type { SessionPolicy } from './policy.js'
+import { HandedOutValues } from './handed-out-values.js'
+import type { Registration } from './registration.js'
 
 /** What the response must tell the browser about its session cookie. */
 export type CookieAction = 'none' | 'set' | 'clear'
@@ -21,7 +21,7 @@ const NO_DATA: ReadonlyMap<string, string> = new Map()
  * those object by object, methods by a call into its runtime (docs/benchmarks.md).
  */
 export class WorkingRecord {
-  readonly policy: SessionPolicy
+  readonly policy: Registration
   record: SessionRecord | null
   id: string | null
   /** Whether the store knows the record. */
@@ -34,7 +34,7 @@ export class WorkingRecord {
   private sealed = false
 
   constructor(
-    policy: SessionPolicy,
+    policy: Registration,
     record: SessionRecord | null,
     id: string | null,
     cookie: CookieAction
@@ -207,27 +207,27 @@ function checkSize(record: SessionRecord, key: string, text: string, limit: numb
 }
 
 /** Moves a record's deadline in memory, where it is always exact. */
-export function noteActivity(record: SessionRecord, policy: SessionPolicy): void {
+export function noteActivity(record: SessionRecord, policy: Registration): void {
   const now = policy.now()
   record.lastSeenAt = now
   record.expiresAt = deadline(record.expiry ?? policy.expiry, record.createdAt, now, policy)
 }
 
 /** Whether disk has so much too early a last use, or too late a deadline, that it is worth a write. */
-export function isStoreBehind(record: SessionRecord, policy: SessionPolicy): boolean {
+export function isStoreBehind(record: SessionRecord, policy: Registration): boolean {
   const interval = touchInterval(record, policy)
   const { lastSeenAt, storedSeenAt, expiresAt, storedExpiresAt } = record
   return lastSeenAt - storedSeenAt >= interval || storedExpiresAt - expiresAt >= interval
 }
 
 /** Whether the deadline is so far from the cookie's, either way, that the browser must be told. */
-export function isCookieBehind(record: SessionRecord, policy: SessionPolicy): boolean {
+export function isCookieBehind(record: SessionRecord, policy: Registration): boolean {
   const { kind } = record.expiry ?? policy.expiry
   if (kind === 'session-end') return false
   return Math.abs(record.expiresAt - record.toldExpiresAt) >= touchInterval(record, policy)
 }
 
-function touchInterval(record: SessionRecord, policy: SessionPolicy): number {
+function touchInterval(record: SessionRecord, policy: Registration): number {
   return policy.touchInterval ?? defaultTouchInterval(record.expiry ?? policy.expiry, policy)
 }
 

@@ -1,7 +1,7 @@
 import { storeFailure } from '../errors.js'
 import type { LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
-import { footerLine, headerLine, recordLine } from './line.js'
+import { footerLine, headerLine, recordLine } from './export-format.js'
 
 /** Lines are gathered up to this many characters: a stream costs per piece, not per byte. */
 const PIECE = 64 * 1024

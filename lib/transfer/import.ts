@@ -3,7 +3,7 @@ import type { SessionRecord } from '../record/record.js'
 import type { LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
 import { RecordWriter } from './batches.js'
-import { type Line, LineProblem, parseLine } from './line.js'
+import { type Line, LineProblem, parseLine } from './export-format.js'
 import { linesOf } from './lines-of.js'
 
 /** What an import did. */

@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
-import { openReadOnly } from '../../lib/store/rocksdb/database.js'
-import { verify } from '../../lib/store/rocksdb/verify.js'
+import { openReadOnly } from '../../lib/store/rocksdb/engine/database.js'
+import { verify } from '../../lib/store/rocksdb/upkeep/verify.js'
 import { cookieOf } from './app.js'
 import { type Lifetime, startChild } from './child.js'
 

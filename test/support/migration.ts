@@ -1,4 +1,4 @@
-import type { Migration } from '../../lib/store/rocksdb/migrations.js'
+import type { Migration } from '../../lib/store/rocksdb/format/migrations.js'
 import type { StoreLogger } from '../../lib/store/session-store.js'
 
 export const TEST_LOG: StoreLogger = { debug() {}, info() {}, warn() {}, error() {} }

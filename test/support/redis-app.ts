@@ -5,7 +5,7 @@ import { Redis } from 'ioredis'
 import { createClient } from 'redis'
 import type { Test } from 'tap'
 import type { SledSessionOptions } from '../../lib/index.js'
-import { type RedisClient, RedisStore } from '../../lib/store/redis/index.js'
+import { type RedisClient, RedisStore } from '../../lib/redis.js'
 import { createApp } from './app.js'
 
 /** Ready clients of both packages, with the settings that they come with; closed after the test. */

@@ -1,4 +1,4 @@
-import { loadBinding, type RocksDatabase } from '../../lib/store/rocksdb/binding.js'
+import { loadBinding, type RocksDatabase } from '../../lib/store/rocksdb/engine/binding.js'
 
 /** What is on disk in a column family that nobody has open, as `[key, value]` pairs. */
 export async function readDatabase(path: string, family = 'session'): Promise<[Buffer, Buffer][]> {

@@ -1,5 +1,5 @@
 import { onInactivity, SessionRecord, type SessionStore } from '../../lib/index.js'
-import { createSessionId, handleOf } from '../../lib/record/id.js'
+import { createSessionId, handleOf } from '../../lib/record/handle.js'
 import { encodeValue } from '../../lib/record/value.js'
 
 /** A session with something in each of its fields, of the kinds that are easily lost. */

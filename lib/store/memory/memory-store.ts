@@ -1,5 +1,5 @@
 import { StoreUnavailableError } from '../../errors.js'
-import { handleOf } from '../../record/id.js'
+import { handleOf } from '../../record/handle.js'
 import { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { InvalidOptionError, RecordCorruptError, storeFailure } from '../../errors.js'
 import { events } from '../../events.js'
-import { handleOf, shortHandle } from '../../record/id.js'
+import { handleOf, shortHandle } from '../../record/handle.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'

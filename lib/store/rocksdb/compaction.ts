@@ -1,4 +1,4 @@
-import type { RocksDatabase } from './binding.js'
+import type { RocksDatabase } from './engine/binding.js'
 
 /** Fewer deletion marks than this are not worth the work. */
 const LEAST_DELETIONS = 20_000

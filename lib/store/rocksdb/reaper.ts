@@ -1,6 +1,6 @@
 import { setImmediate, setTimeout } from 'node:timers/promises'
-import type { RocksDatabase } from './binding.js'
-import { dueRange, parseExpiryKey } from './keys.js'
+import type { RocksDatabase } from './engine/binding.js'
+import { dueRange, parseExpiryKey } from './format/keys.js'
 import type { LiveRecord } from './live-record.js'
 
 /** Small enough that one batch does not hold up the event loop for more than some milliseconds. */

@@ -6,20 +6,21 @@ import {
   storeFailure
 } from '../../errors.js'
 import { events } from '../../events.js'
-import { handleOf, shortHandle } from '../../record/id.js'
+import { handleOf, shortHandle } from '../../record/handle.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import type { StoreStats } from '../stats.js'
-import { backUp, refuseHalfMade } from './backup.js'
-import type { RocksWriteBatch } from './binding.js'
 import { RecordCache } from './cache.js'
-import { decodeRecord, encodeRecord } from './codec.js'
 import { Compaction } from './compaction.js'
-import type { OpenColumnFamily } from './database.js'
-import { estimateRecords, folderSize, readProperties } from './engine-stats.js'
-import { checkFormat } from './format.js'
-import { GroupCommit, type Write } from './group-commit.js'
+import type { RocksWriteBatch } from './engine/binding.js'
+import type { OpenColumnFamily } from './engine/database.js'
+import { estimateRecords, folderSize, readProperties } from './engine/engine-stats.js'
+import { GroupCommit, type Write } from './engine/group-commit.js'
+import { RecordReader } from './engine/record-reader.js'
+import { Recovery } from './engine/recovery.js'
+import { scanRecords } from './engine/scan.js'
+import { WalSync } from './engine/wal-sync.js'
 import {
   expiryKey,
   indexTime,
@@ -29,14 +30,13 @@ import {
   quarantineKey,
   recordKey,
   recordRange
-} from './keys.js'
+} from './format/keys.js'
+import { checkFormat } from './format/meta.js'
+import { upgradeFormat } from './format/migrations.js'
+import { decodeRecord, encodeRecord } from './format/record-codec.js'
 import { LiveRecord } from './live-record.js'
-import { upgradeFormat } from './migrations.js'
 import { Reaper, type ReapProgress } from './reaper.js'
-import { RecordReader } from './record-reader.js'
-import { Recovery } from './recovery.js'
-import { scanRecords } from './scan.js'
-import { WalSync } from './wal-sync.js'
+import { backUp, refuseHalfMade } from './upkeep/backup.js'
 
 /** What an acknowledged write survives: the end of the process, or a power loss as well. */
 export type Durability = 'process' | 'power'

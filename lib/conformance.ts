@@ -1,0 +1,2 @@
+export { type ConformanceCase, conformanceCases } from './tools/conformance/conformance.js'
+export type { StorePlace } from './tools/conformance/harness.js'

@@ -1,0 +1,162 @@
+import { InvalidOptionError } from '../../errors.js'
+import { type CookieForm, type CookieKey, encryptedForm, plainForm, signedForm } from './form.js'
+
+/** Attributes of the session cookie; see RFC 6265bis, section 4.1.2. */
+export interface CookieOptions {
+  /** Default `id`: OWASP asks for a name that says nothing. `__Host-` and `__Secure-` are checked. */
+  name?: string
+  /** Default `/`. */
+  path?: string
+  /** Default none: only the host that set the cookie gets it back. */
+  domain?: string
+  /** Default true: scripts cannot read the cookie. */
+  httpOnly?: boolean
+  /** Default `lax`. `none` needs `secure: true`. */
+  sameSite?: 'strict' | 'lax' | 'none'
+  /** Default false. Needs `secure: true`. */
+  partitioned?: boolean
+  /** Default none. */
+  priority?: 'low' | 'medium' | 'high'
+  /** Signs the cookie with the first of these keys and accepts all of them. Default unsigned. */
+  signed?: readonly CookieKey[]
+  /** Encrypts the cookie with the first of these keys and accepts all of them. Default plain. */
+  encrypted?: readonly CookieKey[]
+}
+
+/** `auto` sets Secure on requests that came by https; behind a proxy, with Fastify's `trustProxy`. */
+export type SecureOption = boolean | 'auto'
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
+const PATH = /^\/[\x20-\x3a\x3c-\x7e]*$/
+const DOMAIN = /^\.?(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*$/
+const SAME_SITE = new Map([
+  ['strict', 'Strict'],
+  ['lax', 'Lax'],
+  ['none', 'None']
+])
+const PRIORITY = new Map([
+  ['low', 'Low'],
+  ['medium', 'Medium'],
+  ['high', 'High']
+])
+const KNOWN = new Set([
+  'name',
+  'path',
+  'domain',
+  'httpOnly',
+  'sameSite',
+  'partitioned',
+  'priority',
+  'signed',
+  'encrypted'
+])
+
+/** The checked attributes as text, so that a response only joins strings. */
+export interface CookieAttributes {
+  readonly name: string
+  readonly secure: SecureOption
+  readonly form: CookieForm
+  /** Everything but Max-Age and Secure. */
+  readonly suffix: string
+}
+
+/** @throws {InvalidOptionError} for what RFC 6265bis does not allow or browsers would refuse */
+export function checkCookieOptions(options: CookieOptions, secure: SecureOption): CookieAttributes {
+  for (const option of Object.keys(options)) {
+    if (!KNOWN.has(option)) {
+      const hint =
+        option === 'secure' ? 'set "secure" beside "cookie"' : `use ${[...KNOWN].join(', ')}`
+      throw new InvalidOptionError(`cookie.${option}`, `is not known: ${hint}`)
+    }
+  }
+  const { name = 'id', path = '/', domain, httpOnly = true, sameSite = 'lax' } = options
+  const { partitioned = false, priority } = options
+  check(typeof name === 'string' && TOKEN.test(name), 'name', 'must be a token (RFC 9110)')
+  check(typeof path === 'string' && PATH.test(path), 'path', 'must begin with "/" and hold no ";"')
+  check(
+    domain === undefined || (typeof domain === 'string' && DOMAIN.test(domain)),
+    'domain',
+    'must be a host name'
+  )
+  check(typeof httpOnly === 'boolean', 'httpOnly', 'must be true or false')
+  check(typeof partitioned === 'boolean', 'partitioned', 'must be true or false')
+  check(SAME_SITE.has(sameSite), 'sameSite', 'must be "strict", "lax" or "none"')
+  check(
+    priority === undefined || PRIORITY.has(priority),
+    'priority',
+    'must be "low", "medium" or "high"'
+  )
+  check(sameSite !== 'none' || secure === true, 'sameSite', '"none" needs secure: true')
+  check(!partitioned || secure === true, 'partitioned', 'needs secure: true')
+  checkPrefix(name, { path, domain, secure })
+  const suffix = suffixOf({ path, domain, httpOnly, sameSite, partitioned, priority })
+  return { name, secure, form: chooseForm(name, options), suffix }
+}
+
+function chooseForm(name: string, { signed, encrypted }: CookieOptions): CookieForm {
+  check(
+    signed === undefined || encrypted === undefined,
+    'signed',
+    'cannot stand beside "encrypted", which authenticates as well'
+  )
+  if (signed !== undefined) return signedForm(name, signed)
+  if (encrypted !== undefined) return encryptedForm(name, encrypted)
+  return plainForm
+}
+
+function check(holds: boolean, option: string, problem: string): void {
+  if (!holds) throw new InvalidOptionError(`cookie.${option}`, problem)
+}
+
+function checkPrefix(
+  name: string,
+  { path, domain, secure }: { path: string; domain: string | undefined; secure: SecureOption }
+): void {
+  // Browsers compare prefixes without regard to case.
+  const lower = name.toLowerCase()
+  if (lower.startsWith('__secure-')) {
+    check(secure === true, 'name', 'with the prefix __Secure- needs secure: true')
+  }
+  if (lower.startsWith('__host-')) {
+    check(
+      secure === true && path === '/' && domain === undefined,
+      'name',
+      'with the prefix __Host- needs secure: true, path "/" and no domain'
+    )
+  }
+}
+
+function suffixOf(options: {
+  path: string
+  domain: string | undefined
+  httpOnly: boolean
+  sameSite: string
+  partitioned: boolean
+  priority: string | undefined
+}): string {
+  let suffix = `; Path=${options.path}`
+  if (options.domain !== undefined) suffix += `; Domain=${options.domain}`
+  if (options.httpOnly) suffix += '; HttpOnly'
+  suffix += `; SameSite=${SAME_SITE.get(options.sameSite)}`
+  if (options.partitioned) suffix += '; Partitioned'
+  if (options.priority !== undefined) suffix += `; Priority=${PRIORITY.get(options.priority)}`
+  return suffix
+}
+
+/**
+ * A Set-Cookie header's value.
+ *
+ * @param maxAge in ms, or `null` for a cookie that ends with the browser's session
+ */
+export function setCookieHeader(
+  attributes: CookieAttributes,
+  value: string,
+  maxAge: number | null,
+  secure: boolean
+): string {
+  let header = `${attributes.name}=${value}`
+  // Rounded up, so that the cookie never dies before the session.
+  if (maxAge !== null) header += `; Max-Age=${Math.ceil(maxAge / 1000)}`
+  header += attributes.suffix
+  return secure ? `${header}; Secure` : header
+}

@@ -1,0 +1,327 @@
+import { inspect } from 'node:util'
+import type {
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  HookHandlerDoneFunction
+} from 'fastify'
+import { SessionNotLoadedError } from '../errors.js'
+import { announce, announceStoreFailure, events } from '../events.js'
+import type { SessionRecord } from '../record/record.js'
+import type { Registration } from '../session/registration.js'
+import { Session } from '../session/session.js'
+import { UnitOfWork } from '../session/unit-of-work.js'
+import { isCookieBehind, isStoreBehind, noteActivity } from '../session/working-record.js'
+import { setCookieHeader } from './cookie/attributes.js'
+import type { DecodedCookie } from './cookie/form.js'
+import { findCookie } from './cookie/header.js'
+import type { CheckedOptions } from './options.js'
+import { explainMiss, explainUnread, isWatched } from './rejected-cookie.js'
+import { type CloseListener, whenClosed } from './response-closed.js'
+
+/**
+ * What one request has of its session. Most requests of a busy site only show that their visitor
+ * is still there, so no more than this is made before somebody asks for the session.
+ */
+class Visit {
+  readonly reply: FastifyReply
+  /** Found in the store and held for this request, but not yet asked for. */
+  record: SessionRecord | null = null
+  id: string | null = null
+  /** Whether the cookie was written under an old key. */
+  stale = false
+  work: UnitOfWork | null = null
+  session: Session | null = null
+  /** Somebody listens to the end of the response. */
+  watched = false
+  /** The response has left, or its visitor has. */
+  left = false
+  /** What the response promised could not be stored; the error page in its place promises nothing. */
+  failed = false
+
+  constructor(reply: FastifyReply) {
+    this.reply = reply
+  }
+
+  /** A request that is printed shows it, and with it would show the id. */
+  [inspect.custom](): string {
+    return 'Visit'
+  }
+}
+
+/** The sessions of the requests under one registration: load, save, cookie. */
+export class RequestSessions {
+  readonly #options: CheckedOptions
+  readonly #policy: Registration
+  // Where request and response keep their visit; a symbol of this registration, so that several do
+  // not mix.
+  readonly #slot: symbol
+  readonly #onClose: CloseListener
+  #warnedOfPlainHttp = false
+
+  constructor(options: CheckedOptions, policy: Registration) {
+    this.#options = options
+    this.#policy = policy
+    const slot = Symbol(`fastify-sled-session.${options.sessionName}`)
+    this.#slot = slot
+    const closed = (visit: Visit): void => this.#closed(visit)
+    this.#onClose = function () {
+      closed((this as unknown as Record<symbol, Visit>)[slot] as Visit)
+    }
+  }
+
+  install(fastify: FastifyInstance): void {
+    const sessions = this
+    fastify.decorateRequest(this.#slot, null)
+    fastify.decorateRequest(this.#options.sessionName, {
+      getter(this: FastifyRequest): Session {
+        return sessions.#sessionOf(this)
+      }
+    })
+    fastify.addHook('onRequest', (request, reply, done) => this.#load(request, reply, done))
+    fastify.addHook('onSend', (request, reply, payload, done) =>
+      this.#save(request, reply, payload, done)
+    )
+  }
+
+  /** The work on the session that the request came with or has begun. */
+  get(request: FastifyRequest): UnitOfWork | null {
+    const visit = this.#visitOf(request)
+    return visit === null ? null : this.#workOf(request, visit)
+  }
+
+  /**
+   * Gives the request a new, empty session; it is stored when something is set.
+   *
+   * @throws {SessionNotLoadedError} before the plugin's own hook has run
+   */
+  begin(request: FastifyRequest): UnitOfWork {
+    const visit = this.#visitOf(request)
+    if (visit === null) throw new SessionNotLoadedError(this.#options.sessionName)
+    this.#workOf(request, visit)?.end()
+    if (visit.reply.raw.headersSent) visit.left = true
+    else this.#watch(visit)
+    const work = new UnitOfWork(this.#policy, null, null, 'none')
+    if (isSkipped(request)) work.seal()
+    if (visit.left) work.end()
+    visit.work = work
+    visit.session = null
+    return work
+  }
+
+  #visitOf(request: FastifyRequest): Visit | null {
+    return (request as unknown as Record<symbol, Visit | null>)[this.#slot] ?? null
+  }
+
+  #workOf(request: FastifyRequest, visit: Visit): UnitOfWork | null {
+    const { record, id, stale } = visit
+    if (visit.work !== null || record === null) return visit.work
+    visit.record = null
+    // A cookie under an old key is replaced by one under the current key.
+    const work = new UnitOfWork(this.#policy, record, id, stale ? 'set' : 'none')
+    if (isSkipped(request)) work.seal()
+    if (visit.left) work.detach()
+    visit.work = work
+    return work
+  }
+
+  #sessionOf(request: FastifyRequest): Session {
+    const visit = this.#visitOf(request)
+    if (visit?.session) return visit.session
+    const session = new Session(this.get(request) ?? this.begin(request))
+    ;(this.#visitOf(request) as Visit).session = session
+    return session
+  }
+
+  /** On `close`, which comes after every response and, unlike onResponse, also without one. */
+  #watch(visit: Visit): void {
+    if (visit.watched) return
+    visit.watched = true
+    const { reply } = visit
+    ;(reply.raw as unknown as Record<symbol, Visit>)[this.#slot] = visit
+    whenClosed(reply.request, reply, this.#onClose)
+  }
+
+  #closed(visit: Visit): void {
+    if (visit.left) return
+    // A response that was hijacked or cut off has stored no touch.
+    const behind = visit.record !== null && isStoreBehind(visit.record, this.#policy)
+    const work = behind ? this.#workOf(visit.reply.request, visit) : visit.work
+    visit.left = true
+    if (work !== null) work.end()
+    else if (visit.record !== null) this.#policy.store.release(visit.record)
+  }
+
+  /** A record in memory is found without leaving the tick. */
+  #load(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void {
+    const visit = new Visit(reply)
+    ;(request as unknown as Record<symbol, Visit>)[this.#slot] = visit
+    const decoded = this.#readCookie(request)
+    if (decoded === null || isSkipped(request)) {
+      done()
+      return
+    }
+    // Before the store is asked: the visitor may be gone when it answers.
+    this.#watch(visit)
+    const { id } = decoded
+    let loading: SessionRecord | null | Promise<SessionRecord | null>
+    try {
+      loading = this.#policy.store.load(id)
+    } catch (error) {
+      this.#loadFailed(error, done)
+      return
+    }
+    if (loading instanceof Promise) {
+      loading.then(
+        (record) => this.#loaded(request, visit, decoded, record, done),
+        (error: unknown) => this.#loadFailed(error, done)
+      )
+    } else {
+      this.#loaded(request, visit, decoded, loading, done)
+    }
+  }
+
+  #loaded(
+    request: FastifyRequest,
+    visit: Visit,
+    { id, stale }: DecodedCookie,
+    record: SessionRecord | null,
+    done: HookHandlerDoneFunction
+  ): void {
+    if (record !== null) {
+      visit.record = record
+      visit.id = id
+      visit.stale = stale
+      // The visitor left while the store was asked, and nobody else will give the record back.
+      if (visit.left) this.#policy.store.release(record)
+      if (this.#policy.rolling) noteActivity(record, this.#policy)
+      announce(events.loaded, this.#options.sessionName, record.handle)
+    } else if (isWatched(request)) {
+      explainMiss(request, this.#policy, id).then(() => done())
+      return
+    }
+    done()
+  }
+
+  #loadFailed(cause: unknown, done: HookHandlerDoneFunction): void {
+    done(announceStoreFailure(this.#options.sessionName, 'load a session', cause))
+  }
+
+  #readCookie(request: FastifyRequest): DecodedCookie | null {
+    const header = request.raw.headers.cookie
+    if (header === undefined) return null
+    const { name, form } = this.#options.cookie
+    const value = findCookie(header, name)
+    const decoded = value === null ? null : form.decode(value)
+    if (decoded === null && isWatched(request)) {
+      explainUnread(request, this.#policy, this.#options.cookie, value)
+    }
+    return decoded
+  }
+
+  /** The response waits here until everything that it may have promised is durable. */
+  #save(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    payload: unknown,
+    done: HookHandlerDoneFunction
+  ): void {
+    const visit = this.#visitOf(request)
+    if (visit !== null && (visit.failed || this.#hasNothingToSay(visit))) {
+      done()
+      return
+    }
+    const work = this.get(request) ?? this.#beginUnasked(request)
+    if (work === null) {
+      done()
+      return
+    }
+    // Most requests only read, and need nothing to call back.
+    if (!work.mayHaveToCommit) {
+      this.#sendCookie(work, request, reply)
+      done()
+      return
+    }
+    work.commit((error) => {
+      if (error !== null && visit !== null) visit.failed = true
+      // It may be the application's own error page, for this very error.
+      if (error !== null && reply.statusCode < 500) {
+        fail(error, payload, done)
+        return
+      }
+      if (error === null) this.#sendCookie(work, request, reply)
+      done()
+    })
+  }
+
+  /** Nobody has asked for the session, and neither disk nor browser must hear of the visit. */
+  #hasNothingToSay({ work, record, stale }: Visit): boolean {
+    if (work !== null) return false
+    if (record === null) return !this.#options.saveUninitialized
+    const behind = isStoreBehind(record, this.#policy) || isCookieBehind(record, this.#policy)
+    return !stale && !this.#policy.alwaysSave && !behind
+  }
+
+  #beginUnasked(request: FastifyRequest): UnitOfWork | null {
+    if (!this.#options.saveUninitialized || isSkipped(request)) return null
+    const work = this.begin(request)
+    work.own()
+    work.markDirty()
+    return work
+  }
+
+  #sendCookie(work: UnitOfWork, request: FastifyRequest, reply: FastifyReply): void {
+    const action = work.takeCookieAction()
+    if (action === 'none') return
+    const attributes = this.#options.cookie
+    const secure = attributes.secure === 'auto' ? request.protocol === 'https' : attributes.secure
+    if (secure) this.#warnOfPlainHttp(request)
+    const header =
+      action === 'clear'
+        ? setCookieHeader(attributes, '', 0, secure)
+        : setCookieHeader(
+            attributes,
+            attributes.form.encode(work.id as string),
+            maxAge(work),
+            secure
+          )
+    reply.header('set-cookie', header)
+    if (this.#options.noStore && !isKeptFromSharedCaches(reply)) {
+      reply.header('cache-control', 'no-store')
+    }
+  }
+
+  #warnOfPlainHttp(request: FastifyRequest): void {
+    if (this.#warnedOfPlainHttp || request.protocol === 'https') return
+    this.#warnedOfPlainHttp = true
+    this.#policy.log.warn(
+      { cookie: this.#options.cookie.name },
+      'a Secure session cookie was sent over plain http, and browsers will not send it back except to localhost. Serve https; behind a proxy that ends TLS set Fastify\'s trustProxy; for development set secure: "auto"'
+    )
+  }
+}
+
+/** In ms, or `null` for a cookie that ends with the browser's session. */
+function maxAge({ expiry, record, policy }: UnitOfWork): number | null {
+  if (expiry.kind === 'session-end' || record === null) return null
+  return Math.max(0, record.expiresAt - policy.now())
+}
+
+/** A cache that serves one visitor's cookie to others would log them in as him. */
+function isKeptFromSharedCaches(reply: FastifyReply): boolean {
+  const directives = String(reply.getHeader('cache-control') ?? '').split(',')
+  return directives.some((directive) => /^\s*(?:no-store|private)\s*$/i.test(directive))
+}
+
+/** Whether the route has opted out with `config: { session: false }`. */
+function isSkipped(request: FastifyRequest): boolean {
+  return request.routeOptions.config.session === false
+}
+
+/** Answers with the error in place of the payload, which must not stay open behind it. */
+function fail(error: Error, payload: unknown, done: HookHandlerDoneFunction): void {
+  const stream = payload as { destroy?: () => void; cancel?: () => Promise<void> } | null
+  if (typeof stream?.destroy === 'function') stream.destroy()
+  else if (typeof stream?.cancel === 'function') stream.cancel().catch(() => {})
+  done(error)
+}

@@ -1,0 +1,304 @@
+import { NotSupportedError } from '../errors.js'
+import { announce, announceStoreFailure, events } from '../events.js'
+import { checkPrincipal } from '../record/principal.js'
+import type { SessionRecord } from '../record/record.js'
+import { decodeValue } from '../record/value.js'
+import type { Registration } from '../session/registration.js'
+import { Session } from '../session/session.js'
+import { UnitOfWork } from '../session/unit-of-work.js'
+import { noteActivity } from '../session/working-record.js'
+import type { BackupResult, LongOperation } from '../store/long-operation.js'
+import { NO_STATS, type StoreStats } from '../store/stats.js'
+import { exportSessions } from '../transfer/export.js'
+import { type ImportResult, importSessions } from '../transfer/import.js'
+import type { CookieAttributes } from './cookie/attributes.js'
+import { findCookie } from './cookie/header.js'
+
+/** What a list of sessions shows of one. */
+export interface SessionInfo {
+  /** Names the session without revealing its id: fit for a page and for {@link SessionManager.revoke}. */
+  readonly handle: string
+  readonly createdAt: Date
+  readonly lastSeenAt: Date
+  readonly expiresAt: Date
+  /** What the application noted with `setPrincipal` or `session.metadata`. */
+  readonly metadata: unknown
+}
+
+/**
+ * Sessions outside a request: `fastify.sessions`. Sessions are named by their handle, or by their
+ * id where that is at hand.
+ *
+ * All methods throw `SLED_SESSION_STORE_UNAVAILABLE` if the store fails.
+ */
+export class SessionManager {
+  readonly #policy: Registration
+  readonly #cookie: CookieAttributes
+
+  /** @internal */
+  constructor(policy: Registration, cookie: CookieAttributes) {
+    this.#policy = policy
+    this.#cookie = cookie
+  }
+
+  /** A user's sessions, the one last used first. Costs in proportion to their number. */
+  async list(principal: string): Promise<SessionInfo[]> {
+    const records = await this.#recordsOf(principal)
+    for (const record of records) this.#policy.store.release(record)
+    return records.sort((a, b) => b.lastSeenAt - a.lastSeenAt).map(describe)
+  }
+
+  /** How many sessions a user has; without a principal, how many are stored, expired ones included. */
+  async count(principal?: string): Promise<number> {
+    if (principal !== undefined) return (await this.list(principal)).length
+    return this.#guard('count sessions', () => this.#policy.store.count())
+  }
+
+  /**
+   * Ends a session at once, for requests under way too.
+   *
+   * @param options.principal ends it only if it is this user's: give it whenever the handle came
+   *   from a page, so that nobody can end another's session. `null` or `undefined` given for it,
+   *   as of a visitor who is not logged in, is nobody, who owns no session
+   * @returns false if there is no such session
+   */
+  async revoke(
+    handleOrId: string,
+    options: { principal?: string | null | undefined } = {}
+  ): Promise<boolean> {
+    const record = await this.#find(handleOrId)
+    if (record === null) return false
+    try {
+      const owned = 'principal' in options
+      if (owned && (record.principal === null || record.principal !== options.principal)) {
+        return false
+      }
+      await this.#destroy(record)
+      return true
+    } finally {
+      this.#policy.store.release(record)
+    }
+  }
+
+  /**
+   * Ends all of a user's sessions: after a new password, or for "log out everywhere".
+   *
+   * @param options.except the handle or id of one that stays, or a {@link Session}
+   * @returns how many were ended
+   */
+  async revokeAll(
+    principal: string,
+    options: { except?: string | Session | undefined } = {}
+  ): Promise<number> {
+    const seen = new Set<string>()
+    let ended = 0
+    // A session that is renewed between the look and its end goes on under another handle.
+    for (let before = -1; before < seen.size; ) {
+      before = seen.size
+      const kept = await this.#handleOf(options.except)
+      const records = await this.#recordsOf(principal, seen)
+      const doomed = records.filter(({ handle }) => handle !== kept)
+      try {
+        ended += doomed.filter(({ destroyed }) => !destroyed).length
+        await Promise.all(doomed.map((record) => this.#destroy(record)))
+      } finally {
+        for (const record of records) this.#policy.store.release(record)
+      }
+    }
+    return ended
+  }
+
+  /** Ends a session, whoever's it is; false if there is none. As `revoke` without a principal. */
+  destroy(handleOrId: string): Promise<boolean> {
+    return this.revoke(handleOrId)
+  }
+
+  /**
+   * A session to read, or to change: what is set is stored by itself at the end of the turn, and
+   * `await session.save()` says when. Looking at a session is not activity.
+   *
+   * @returns `null` if there is no such session
+   */
+  async get(handleOrId: string): Promise<Session | null> {
+    const record = await this.#find(handleOrId)
+    return record === null ? null : this.#detach(record, null, false)
+  }
+
+  /**
+   * Changes a session and resolves when that is stored.
+   *
+   * @returns false if there is no such session
+   * @throws whatever `fn` throws
+   */
+  async update(handleOrId: string, fn: (session: Session) => unknown): Promise<boolean> {
+    const session = await this.get(handleOrId)
+    if (session === null) return false
+    await fn(session)
+    await session.save()
+    return true
+  }
+
+  /**
+   * The session that a Cookie header names, for WebSocket upgrades, event streams and jobs. It
+   * counts as activity. What is set is stored by itself; no cookie is sent.
+   *
+   * @returns `null` if the header names none
+   */
+  async load(cookieHeader: string | undefined): Promise<Session | null> {
+    const value = findCookie(cookieHeader ?? '', this.#cookie.name)
+    const decoded = value === null ? null : this.#cookie.form.decode(value)
+    if (decoded === null) return null
+    const { id } = decoded
+    const record = await this.#guard('load a session', async () => this.#policy.store.load(id))
+    return record === null ? null : this.#detach(record, id, true)
+  }
+
+  /**
+   * Deletes the sessions that are past their time, at once instead of at the next `reapInterval`.
+   * Runs never overlap: a call during a run gets that run's result.
+   *
+   * @param options.onProgress told after each batch how many it is so far
+   * @returns how many were deleted
+   */
+  async deleteExpired(options: { onProgress?: (deleted: number) => void } = {}): Promise<number> {
+    const { store, log, sessionName } = this.#policy
+    const { onProgress } = options
+    let failure: { error: unknown } | null = null
+    // The run may be shared with others, whom an error of this listener does not concern.
+    const report = (deleted: number): void => {
+      try {
+        if (failure === null) onProgress?.(deleted)
+      } catch (error) {
+        failure = { error }
+      }
+    }
+    const start = performance.now()
+    const deleted = await this.#guard('delete expired sessions', () => store.deleteExpired(report))
+    const milliseconds = Math.round(performance.now() - start)
+    events.reaped.publish({ sessionName, deleted })
+    log[deleted > 0 ? 'info' : 'debug']({ deleted, milliseconds }, 'expired sessions were deleted')
+    if (failure !== null) throw (failure as { error: unknown }).error
+    return deleted
+  }
+
+  /**
+   * What the store tells about itself: sessions, bytes, cache, writes, reaper. It costs some file
+   * look-ups and a read of 256 keys, however many sessions there are.
+   */
+  async stats(): Promise<StoreStats> {
+    const { store } = this.#policy
+    return this.#guard('read its statistics', async () => store.stats?.() ?? NO_STATS)
+  }
+
+  /**
+   * Backs up all sessions, as they are at this moment, while requests go on. The folder becomes a
+   * database like the live one, quarantine included; a later backup to the same folder writes only
+   * what has changed. Half a backup is recognised: neither a restore nor a server takes it for a
+   * whole one, and the next backup to the folder completes it.
+   *
+   * @param folder a new or empty one, or one that holds an earlier backup
+   * @throws `SLED_SESSION_BACKUP_UNUSABLE` if it holds anything else,
+   *   `SLED_SESSION_NOT_SUPPORTED` if the store has no files of its own
+   */
+  async backup(folder: string, options?: LongOperation): Promise<BackupResult> {
+    const { store } = this.#policy
+    if (store.backup === undefined) {
+      throw new NotSupportedError(
+        'back itself up',
+        'Use export(), or what its server has for that.'
+      )
+    }
+    return store.backup(folder, options)
+  }
+
+  /**
+   * All sessions as text, one a line as JSON, in pieces: a source for `pipeline()`. It holds the
+   * data of every session.
+   */
+  export(options?: LongOperation): AsyncGenerator<string> {
+    return exportSessions(this.#policy.store, options)
+  }
+
+  /**
+   * Stores the sessions of an export, in the place of those with the same handle. Run it again if
+   * it stopped.
+   *
+   * @param source the text of an export, in pieces: a file stream, a request's body
+   * @throws `SLED_SESSION_IMPORT_REFUSED` naming the first line that is wrong
+   */
+  import(
+    source: AsyncIterable<string | Uint8Array>,
+    options?: LongOperation
+  ): Promise<ImportResult> {
+    const { store, now } = this.#policy
+    return importSessions(store, source, { ...options, now })
+  }
+
+  /** @param seen handles to leave out; those that are found join them */
+  async #recordsOf(principal: string, seen = new Set<string>()): Promise<SessionRecord[]> {
+    checkPrincipal(principal)
+    const { store } = this.#policy
+    return this.#guard('list sessions', async () => {
+      const all = await store.handlesOf(principal)
+      const handles = all.filter((handle) => !seen.has(handle))
+      for (const handle of handles) seen.add(handle)
+      const found = await Promise.all(handles.map((handle) => store.loadByHandle(handle)))
+      // The record decides: it may have changed hands since the index was read.
+      return found.filter((record) => {
+        if (record === null || record.principal === principal) return record !== null
+        store.release(record)
+        return false
+      }) as SessionRecord[]
+    })
+  }
+
+  #find(handleOrId: string): Promise<SessionRecord | null> {
+    const { store } = this.#policy
+    if (typeof handleOrId !== 'string' || !HANDLE.test(handleOrId)) return Promise.resolve(null)
+    return this.#guard('load a session', async () => {
+      return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
+    })
+  }
+
+  async #handleOf(except: string | Session | undefined): Promise<string | null> {
+    if (except === undefined) return null
+    if (except instanceof Session) return except.handle
+    const record = await this.#find(except)
+    if (record === null) return null
+    this.#policy.store.release(record)
+    return record.handle
+  }
+
+  async #destroy(record: SessionRecord): Promise<void> {
+    await this.#guard('destroy a session', () => this.#policy.store.destroy(record))
+    announce(events.revoked, this.#policy.sessionName, record.handle)
+  }
+
+  #detach(record: SessionRecord, id: string | null, active: boolean): Session {
+    const policy = active ? this.#policy : { ...this.#policy, rolling: false }
+    if (policy.rolling) noteActivity(record, policy)
+    const work = new UnitOfWork(policy, record, id, 'none')
+    work.end()
+    return new Session(work)
+  }
+
+  async #guard<T>(operation: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      throw announceStoreFailure(this.#policy.sessionName, operation, error)
+    }
+  }
+}
+
+const HANDLE = /^[A-Za-z0-9_-]{43}$/
+
+function describe(record: SessionRecord): SessionInfo {
+  return {
+    handle: record.handle,
+    createdAt: new Date(record.createdAt),
+    lastSeenAt: new Date(record.lastSeenAt),
+    expiresAt: new Date(record.expiresAt),
+    metadata: record.metadata === null ? undefined : decodeValue(record.metadata)
+  }
+}

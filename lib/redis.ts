@@ -1,0 +1,8 @@
+export type {
+  IORedisClient,
+  NodeRedisClient,
+  NodeRedisCluster,
+  RedisClient
+} from './store/redis/client.js'
+export { connectRedisStore, type OwnRedisStore } from './store/redis/connect.js'
+export { RedisStore, type RedisStoreOptions } from './store/redis/redis-store.js'

@@ -1,0 +1,20 @@
+import type { DeadlineLimits, Expiry } from '../record/expiry.js'
+import type { SessionStore, StoreLogger } from '../store/session-store.js'
+import type { Turnstile } from './turnstile.js'
+
+/** What all sessions of one registration have in common. */
+export interface Registration extends DeadlineLimits {
+  readonly sessionName: string
+  readonly store: SessionStore
+  readonly log: StoreLogger
+  readonly now: () => number
+  readonly expiry: Expiry
+  readonly rolling: boolean
+  readonly alwaysSave: boolean
+  /** In ms; `null` derives it from each session's lifetime. */
+  readonly touchInterval: number | null
+  /** In bytes. */
+  readonly maxRecordSize: number
+  /** Where `update` queues. */
+  readonly updates: Turnstile
+}

@@ -1,0 +1,71 @@
+import type { RocksDatabase } from './rocksdb/engine/binding.js'
+import { borrowDatabase, openDatabase, openReadOnly } from './rocksdb/engine/database.js'
+import { type Durability, RocksDBStore } from './rocksdb/rocksdb-store.js'
+import type { SessionStore, StoreLogger } from './session-store.js'
+
+interface DatabaseOptions {
+  readonly columnFamily: string
+  readonly durability: Durability
+}
+
+/** Where sessions are kept, as checked. */
+export type Storage =
+  | ({ readonly kind: 'path'; readonly path: string } & DatabaseOptions)
+  | ({ readonly kind: 'db'; readonly db: object } & DatabaseOptions)
+  | { readonly kind: 'store'; readonly store: SessionStore }
+
+/** The store that the options ask for, not yet opened. `memory` is its budget in bytes. */
+export function openStore(storage: Storage, memory: number): SessionStore {
+  if (storage.kind === 'store') return storage.store
+  const memtableBytes = Math.min(Math.floor(memory / MEMTABLE_PART), MOST_MEMTABLE_BYTES)
+  const { columnFamily, durability } = storage
+  const connect =
+    storage.kind === 'db'
+      ? () => borrowDatabase(storage.db as RocksDatabase, columnFamily)
+      : () => openDatabase(storage.path, columnFamily, memtableBytes)
+  return new RocksDBStore({ connect, durability, cacheBytes: memory - memtableBytes })
+}
+
+/** How {@link openSessionStore} opens a database. */
+export interface OpenStoreOptions {
+  /** The column family that holds the sessions. Default `session`. */
+  columnFamily?: string
+  /**
+   * Looks at the database as it is at this moment, whether a server holds it or not; nothing can
+   * be written. Default false.
+   */
+  readOnly?: boolean
+  /** As the plugin's option. Default `power`. */
+  durability?: Durability
+  /** For cache and memtables together, in bytes. Default 20 MiB. */
+  memory?: number
+  /** Hears of corrupt records. Default: nobody does. */
+  log?: StoreLogger
+}
+
+/**
+ * A store on a database folder, for work on sessions while no server runs. Close it when done.
+ *
+ * @throws `SLED_SESSION_DATABASE_LOCKED` if a process holds the database, unless `readOnly` is set
+ */
+export async function openSessionStore(
+  path: string,
+  options: OpenStoreOptions = {}
+): Promise<SessionStore> {
+  const { columnFamily = 'session', readOnly = false, log = SILENT, memory = MEMORY } = options
+  const cacheBytes = Math.floor(memory / 5)
+  const connect = readOnly
+    ? () => openReadOnly(path, columnFamily)
+    : () => openDatabase(path, columnFamily, memory - cacheBytes)
+  // Such work is rare, and whoever did it relies on it: it may cost a sync.
+  const durability = readOnly ? 'process' : (options.durability ?? 'power')
+  const store = new RocksDBStore({ connect, durability, cacheBytes })
+  await store.open({ now: Date.now, log })
+  return store
+}
+
+const MEMORY = 20 * 1024 * 1024
+/** One in so many bytes; the rest is for live records. docs/storage.md has the reasons. */
+const MEMTABLE_PART = 4
+const MOST_MEMTABLE_BYTES = 32 * 1024 * 1024
+const SILENT: StoreLogger = { debug() {}, info() {}, warn() {}, error() {} }

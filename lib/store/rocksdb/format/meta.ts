@@ -1,0 +1,87 @@
+import { FormatUnreadableError, FormatUnsupportedError } from '../../../errors.js'
+import type { RocksDatabase } from '../engine/binding.js'
+import type { OpenColumnFamily } from '../engine/database.js'
+import { META_KEY } from './keys.js'
+
+/** The storage format that this version writes. */
+export const FORMAT_VERSION = 1
+
+/** What the meta entry says, as JSON. Others may keep more in it, which stays as it is. */
+export interface FormatMeta {
+  readonly format: number
+  readonly createdAt?: string
+  /** A migration that is under way: to which format, and the last key done in base64url. */
+  readonly migrating?: { readonly to: number; readonly after: string }
+  /** The migrations that are done. */
+  readonly migrated?: readonly { readonly to: number; readonly at: string }[]
+}
+
+/**
+ * Reads the format that a column family is in, and changes nothing.
+ *
+ * @returns `null` if the column family is empty
+ * @throws {FormatUnsupportedError} if a newer version wrote it
+ * @throws {FormatUnreadableError} if it is not this plugin's, or its format cannot be told
+ */
+export async function checkFormat(
+  { db, path, columnFamily, readOnly }: OpenColumnFamily,
+  known = FORMAT_VERSION
+): Promise<FormatMeta | null> {
+  const bytes = await db.get(META_KEY)
+  if (bytes === null) {
+    if (!(await isEmpty(db))) throw unreadable(path, columnFamily, 'no format entry')
+    return null
+  }
+  const meta = parseMeta(bytes)
+  if (meta === null) throw unreadable(path, columnFamily, 'a format entry that cannot be read')
+  if (meta.format > known) throw new FormatUnsupportedError(path, meta.format, known)
+  if (meta.format < known && readOnly) {
+    throw new FormatUnreadableError(
+      path,
+      columnFamily,
+      `the older format ${meta.format}`,
+      'Open it once to write, as a server does: that migrates it.'
+    )
+  }
+  return meta
+}
+
+/** Gives an empty column family the format of this version. */
+export async function writeFirstMeta(db: RocksDatabase, now: number): Promise<FormatMeta> {
+  const meta = { format: FORMAT_VERSION, createdAt: new Date(now).toISOString() }
+  await writeMeta(db, meta)
+  return meta
+}
+
+export async function writeMeta(db: RocksDatabase, meta: FormatMeta): Promise<void> {
+  const batch = db.write({ autoDestroy: true })
+  batch.tryPut(META_KEY, encodeMeta(meta))
+  await batch.flush()
+}
+
+export function encodeMeta(meta: FormatMeta): Buffer {
+  return Buffer.from(JSON.stringify(meta))
+}
+
+function parseMeta(bytes: Buffer): FormatMeta | null {
+  try {
+    const meta = JSON.parse(bytes.toString()) as FormatMeta | null
+    return meta !== null && Number.isSafeInteger(meta.format) && meta.format > 0 ? meta : null
+  } catch {
+    return null
+  }
+}
+
+export async function isEmpty(db: RocksDatabase): Promise<boolean> {
+  for await (const _ of db.iterator({ gte: META_KEY }, { limit: 1, values: false })) return false
+  return true
+}
+
+function unreadable(path: string, columnFamily: string, found: string): Error {
+  return new FormatUnreadableError(
+    path,
+    columnFamily,
+    found,
+    'If it belongs to an application of its own, choose another "columnFamily" or "path". If sessions were in it, see "sled-session verify" and restore a backup.'
+  )
+}

@@ -1,0 +1,252 @@
+import { RecordCorruptError } from '../../../errors.js'
+import { shortHandle } from '../../../record/handle.js'
+import type { RocksDatabase } from '../engine/binding.js'
+import type { Entry } from '../engine/read-batch.js'
+import {
+  expiryKey,
+  handleIn,
+  kindOf,
+  META_KEY,
+  principalKey,
+  quarantineKey,
+  recordKey
+} from '../format/keys.js'
+import { FORMAT_VERSION } from '../format/meta.js'
+import { decodeRecord } from '../format/record-codec.js'
+import type { LiveRecord } from '../live-record.js'
+
+/** Small enough that one batch of the largest records does not hold up the event loop. */
+const BATCH = 32
+/** A damaged database may have millions of problems; some are enough to know what happened. */
+const MOST_LISTED = 100
+
+/** What can be wrong; see docs/durability.md for what each means and what to do. */
+export type ProblemKind =
+  | 'format'
+  | 'unreadable'
+  | 'unknown-key'
+  | 'corrupt-record'
+  | 'missing-expiry-entry'
+  | 'missing-principal-entry'
+  | 'stray-expiry-entry'
+  | 'stray-principal-entry'
+
+/** One thing that is wrong. Nothing here reveals an id or data. */
+export interface VerificationProblem {
+  readonly kind: ProblemKind
+  /** The short handle of the session that it concerns, or `null`. */
+  readonly session: string | null
+  readonly detail: string
+}
+
+/** What a look at everything stored has found. */
+export interface Verification {
+  /** The storage format, or `null` if it cannot be told. */
+  format: number | null
+  records: number
+  expiryEntries: number
+  principalEntries: number
+  /** Records put aside because they did not decode. They are no problem: they wait for a person. */
+  quarantined: number
+  /** How many problems there are in all; none if the store is sound. */
+  problems: number
+  /** The first of them, at most 100. */
+  readonly listed: VerificationProblem[]
+}
+
+/**
+ * Looks at each key of a column family, changes nothing, and reports whether records decode and
+ * whether the indexes agree with them. It sees one moment of the database, so it may run while
+ * sessions are in use, and costs a read of everything; it yields between small batches.
+ *
+ * @param progress called after each batch with what has been found so far
+ * @param damage what was wrong with the write-ahead log when the database was opened
+ */
+export async function verify(
+  db: RocksDatabase,
+  progress: (soFar: Readonly<Verification>) => void = () => {},
+  damage: string | null = null
+): Promise<Verification> {
+  const view = db.snapshot()
+  try {
+    return await new Verifier(view, progress).run(damage)
+  } finally {
+    await view.close()
+  }
+}
+
+class Verifier {
+  readonly #view: RocksDatabase
+  readonly #progress: (soFar: Readonly<Verification>) => void
+  readonly #found: Verification = {
+    format: null,
+    records: 0,
+    expiryEntries: 0,
+    principalEntries: 0,
+    quarantined: 0,
+    problems: 0,
+    listed: []
+  }
+
+  constructor(view: RocksDatabase, progress: (soFar: Readonly<Verification>) => void) {
+    this.#view = view
+    this.#progress = progress
+  }
+
+  async run(damage: string | null): Promise<Verification> {
+    if (damage !== null) {
+      const problem = `the write-ahead log is damaged, and what follows is not seen here: ${damage}`
+      this.#report('unreadable', null, problem)
+    }
+    try {
+      if (await this.#checkFormat()) await this.#checkAll()
+    } catch (error) {
+      // Below the checksum of our records, RocksDB has its own for each block of a file.
+      this.#report('unreadable', null, `RocksDB cannot read on: ${(error as Error).message}`)
+    }
+    return this.#found
+  }
+
+  /** Resolves to whether the rest is in a format that this version can judge. */
+  async #checkFormat(): Promise<boolean> {
+    const [meta = null] = await this.#read([META_KEY])
+    const format = meta === null ? null : formatIn(meta)
+    this.#found.format = format
+    if (format === null) {
+      this.#report('format', null, 'the key 0x00, which names the format, is missing or unreadable')
+    } else if (format > FORMAT_VERSION) {
+      this.#report('format', null, `format ${format} is newer than this version knows`)
+      return false
+    }
+    return true
+  }
+
+  async #checkAll(): Promise<void> {
+    let batch: Entry[] = []
+    for await (const entry of this.#view.iterator({}, { capacity: BATCH })) {
+      batch.push(entry)
+      if (batch.length < BATCH) continue
+      await this.#checkBatch(batch)
+      batch = []
+    }
+    await this.#checkBatch(batch)
+  }
+
+  async #checkBatch(entries: Entry[]): Promise<void> {
+    // Side by side, so that their look-ups are few.
+    await Promise.all([
+      this.#checkRecords(entries.filter(({ key }) => kindOf(key) === 'record')),
+      this.#checkIndex(entries.filter(({ key }) => INDEXES.has(kindOf(key))))
+    ])
+    for (const { key } of entries) {
+      const kind = kindOf(key)
+      if (kind === 'quarantine') this.#found.quarantined++
+      if (kind === 'unknown') {
+        this.#report('unknown-key', null, `a key of ${key.length} bytes under 0x${firstByte(key)}`)
+      }
+    }
+    this.#progress(this.#found)
+  }
+
+  async #checkRecords(entries: Entry[]): Promise<void> {
+    const expected: { record: LiveRecord; kind: ProblemKind; key: Buffer }[] = []
+    for (const { key, value } of entries) {
+      this.#found.records++
+      const handle = handleIn(key)
+      const record = decode(handle, value, key)
+      if (record instanceof Error) {
+        this.#report('corrupt-record', handle, record.message)
+        continue
+      }
+      const { indexedAt, principal } = record
+      const filed = expiryKey(indexedAt ?? 0, handle)
+      expected.push({ record, kind: 'missing-expiry-entry', key: filed })
+      if (principal === null) continue
+      expected.push({
+        record,
+        kind: 'missing-principal-entry',
+        key: principalKey(principal, handle)
+      })
+    }
+    const values = await this.#read(expected.map(({ key }) => key))
+    for (const [index, { record, kind }] of expected.entries()) {
+      if (values[index] === null) this.#report(kind, record.handle, DETAILS[kind])
+    }
+  }
+
+  async #checkIndex(entries: Entry[]): Promise<void> {
+    const handles = entries.map(({ key }) => handleIn(key))
+    const values = await this.#read(handles.map(recordKey))
+    for (const [index, { key }] of entries.entries()) {
+      const handle = handles[index] as string
+      const expiry = kindOf(key) === 'expiry'
+      if (expiry) this.#found.expiryEntries++
+      else this.#found.principalEntries++
+      const bytes = values[index] ?? null
+      if (bytes === null ? await this.#isQuarantined(handle) : names(bytes, handle, key)) continue
+      const kind = expiry ? 'stray-expiry-entry' : 'stray-principal-entry'
+      this.#report(kind, handle, DETAILS[kind])
+    }
+  }
+
+  /** Quarantine takes the record alone: bytes that do not decode do not say how they are indexed. */
+  async #isQuarantined(handle: string): Promise<boolean> {
+    const [bytes = null] = await this.#read([quarantineKey(handle)])
+    return bytes !== null
+  }
+
+  async #read(keys: Buffer[]): Promise<(Buffer | null)[]> {
+    if (keys.length === 0) return []
+    const batch = this.#view.read({ capacity: keys.length, autoDestroy: true })
+    const values = keys.map((key) => batch.get(key))
+    batch.tryFlush()
+    return Promise.all(values)
+  }
+
+  #report(kind: ProblemKind, handle: string | null, detail: string): void {
+    this.#found.problems++
+    if (this.#found.listed.length >= MOST_LISTED) return
+    const session = handle === null ? null : shortHandle(handle)
+    this.#found.listed.push({ kind, session, detail })
+  }
+}
+
+const INDEXES = new Set(['expiry', 'principal'])
+
+const DETAILS = {
+  'missing-expiry-entry': 'its record is not in the expiry index: it would never be deleted',
+  'missing-principal-entry': "its record is not in its user's list: revokeAll() would miss it",
+  'stray-expiry-entry': 'the expiry index has it where no record says so',
+  'stray-principal-entry': "a user's list has it where no record says so"
+} as Record<ProblemKind, string>
+
+function formatIn(meta: Buffer): number | null {
+  try {
+    const { format } = JSON.parse(meta.toString()) as { format: unknown }
+    return Number.isSafeInteger(format) ? (format as number) : null
+  } catch {
+    return null
+  }
+}
+
+function decode(handle: string, bytes: Buffer, key: Buffer): LiveRecord | Error {
+  try {
+    return decodeRecord(handle, bytes, key)
+  } catch (error) {
+    if (error instanceof RecordCorruptError) return error
+    throw error
+  }
+}
+
+/** Whether a record says that an index has it under this key; a corrupt one is reported as such. */
+function names(bytes: Buffer, handle: string, indexKey: Buffer): boolean {
+  const record = decode(handle, bytes, recordKey(handle))
+  if (record instanceof Error) return true
+  if (kindOf(indexKey) === 'expiry')
+    return expiryKey(record.indexedAt ?? 0, handle).equals(indexKey)
+  return record.principal !== null && principalKey(record.principal, handle).equals(indexKey)
+}
+
+function firstByte(key: Buffer): string {
+  return key.subarray(0, 1).toString('hex')
+}

@@ -1,0 +1,88 @@
+import { Command, Option } from 'commander'
+import { openSessionStore } from '../../store/open-store.js'
+import { holdsDatabase } from '../../store/rocksdb/engine/database.js'
+import type { SessionStore, StoreLogger } from '../../store/session-store.js'
+import { CommandError, ExitCode } from './exit-code.js'
+import type { Output } from './output.js'
+import { ProgressBar } from './progress.js'
+
+/** What each command is given beside its own arguments and options. */
+export interface Context {
+  readonly output: Output
+  /** Aborted when the user or the system wants the command to end. */
+  readonly signal: AbortSignal
+  readonly columnFamily: string
+}
+
+export interface CommonOptions {
+  json?: boolean
+  columnFamily: string
+}
+
+/** Runs a command, whatever it does; resolves to how the process is to end. */
+export type Run = (context: Context) => Promise<ExitCode>
+
+/** Takes over how a command is run from here on: errors, signals and the end of the process. */
+export type Start = (options: CommonOptions, run: Run) => Promise<void>
+
+/** A command with what all of them have. */
+export function createCommand(name: string, description: string, examples: string[]): Command {
+  const shown = examples.map((example) => `  $ sled-session ${example}`).join('\n')
+  return new Command(name)
+    .description(description)
+    .option('--json', 'write JSON, for scripts')
+    .addOption(
+      new Option('--column-family <name>', 'where the sessions are kept').default('session')
+    )
+    .addHelpText('after', `\nExamples:\n${shown}`)
+}
+
+/** Sessions as they are at this moment, whether a server holds the database or not. */
+export async function withReader<T>(
+  path: string,
+  { columnFamily, output }: Context,
+  work: (store: SessionStore) => Promise<T>
+): Promise<T> {
+  const store = await openSessionStore(path, { columnFamily, readOnly: true, log: logTo(output) })
+  return work(store).finally(() => store.close())
+}
+
+/** Sessions to change. Only a command that fills a database may make one. */
+export async function withWriter<T>(
+  path: string,
+  { columnFamily, output }: Context,
+  work: (store: SessionStore) => Promise<T>,
+  { create = false } = {}
+): Promise<T> {
+  if (!create && !(await holdsDatabase(path))) {
+    throw new CommandError(ExitCode.Failed, `There is no database in "${path}".`)
+  }
+  const store = await openSessionStore(path, { columnFamily, log: logTo(output) })
+  return work(store).finally(() => store.close())
+}
+
+export async function withProgress<T>(
+  name: string,
+  work: (update: ProgressBar['update']) => Promise<T>
+): Promise<T> {
+  const bar = new ProgressBar(name)
+  return work(bar.update).finally(() => bar.clear())
+}
+
+export function logTo(output: Output): StoreLogger {
+  const say = (_fields: object, message: string): void => {
+    const { session } = _fields as { session?: unknown }
+    output.note(typeof session === 'string' ? `${message} (${session})` : message)
+  }
+  return { debug() {}, info() {}, warn: say, error: say }
+}
+
+/** Gives up on work that has no way of its own to be ended. */
+export async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted()
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason)
+    signal.addEventListener('abort', stop)
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
+}

@@ -1,0 +1,99 @@
+import type { Command } from 'commander'
+import type { SessionStore } from '../../store/session-store.js'
+import {
+  abortable,
+  type CommonOptions,
+  type Context,
+  createCommand,
+  type Start,
+  withWriter
+} from './command.js'
+import { CommandError, ExitCode } from './exit-code.js'
+import { findSession } from './find.js'
+import { count } from './output.js'
+
+interface RevokeOptions extends CommonOptions {
+  principal?: string
+}
+
+/** Adds `revoke` and `reap`. */
+export function addEndingCommands(program: Command, start: Start): void {
+  program.addCommand(
+    createCommand('revoke', 'Ends a session, or all sessions of a user.', [
+      'revoke ./storage oX3bYw1N',
+      'revoke ./storage --principal ann'
+    ])
+      .argument('<database>', 'folder of the database')
+      .argument('[handle]', 'handle of the session, or how it begins')
+      .option(
+        '--principal <name>',
+        "all of this user's; with a handle, that one only if it is theirs"
+      )
+      .action((path: string, handle: string | undefined, options: RevokeOptions) =>
+        start(options, (c) => revoke(path, handle, options, c))
+      )
+  )
+  program.addCommand(
+    createCommand('reap', 'Deletes the sessions that are past their time, as a server does.', [
+      'reap ./storage'
+    ])
+      .argument('<database>', 'folder of the database')
+      .action((path: string, options: CommonOptions) => start(options, (c) => reap(path, c)))
+  )
+}
+
+async function revoke(
+  path: string,
+  handle: string | undefined,
+  { principal }: RevokeOptions,
+  context: Context
+): Promise<ExitCode> {
+  if (handle === undefined && principal === undefined) {
+    throw new CommandError(ExitCode.WrongUsage, 'Say which: give a handle, or --principal.')
+  }
+  const revoked = await withWriter(path, context, (store) =>
+    handle === undefined
+      ? revokeAll(store, principal as string)
+      : revokeOne(store, handle, principal)
+  )
+  await context.output.result({ revoked }, () => `${count(revoked)} revoked`)
+  return ExitCode.Done
+}
+
+async function revokeOne(
+  store: SessionStore,
+  handle: string,
+  principal: string | undefined
+): Promise<number> {
+  const found = await findSession(store, handle)
+  if (principal !== undefined && found.principal !== principal) {
+    throw new CommandError(ExitCode.NotFound, 'That user has no such session.')
+  }
+  return destroy(store, found.handle)
+}
+
+async function revokeAll(store: SessionStore, principal: string): Promise<number> {
+  let revoked = 0
+  for (const handle of await store.handlesOf(principal)) {
+    const record = await store.read(handle)
+    if (record?.principal === principal) revoked += await destroy(store, handle)
+  }
+  return revoked
+}
+
+async function destroy(store: SessionStore, handle: string): Promise<number> {
+  const record = await store.loadByHandle(handle)
+  if (record === null) return 0
+  await store.destroy(record)
+  store.release(record)
+  return 1
+}
+
+async function reap(path: string, context: Context): Promise<ExitCode> {
+  const { output } = context
+  const deleted = await withWriter(path, context, (store) =>
+    abortable(store.deleteExpired(), context.signal)
+  )
+  await output.result({ deleted }, () => `${count(deleted)} expired sessions deleted`)
+  return ExitCode.Done
+}

@@ -1,0 +1,72 @@
+#!/usr/bin/env node
+import { createRequire } from 'node:module'
+import { Command, CommanderError } from 'commander'
+import { addBackupCommands } from './backup.js'
+import type { CommonOptions, Run } from './command.js'
+import { addCopyCommand } from './copy.js'
+import { addDoctorCommand } from './doctor.js'
+import { addEndingCommands } from './ending.js'
+import { CommandError, ExitCode, exitCodeOf, messageOf } from './exit-code.js'
+import { shieldHandles } from './find.js'
+import { addLookingCommands } from './looking.js'
+import { Output } from './output.js'
+import { addTransferCommands } from './transfer.js'
+import { addVerifyCommand } from './verify.js'
+
+const SIGNALS = { SIGINT: ExitCode.Interrupted, SIGTERM: ExitCode.Terminated } as const
+
+async function start({ json = false, columnFamily }: CommonOptions, run: Run): Promise<void> {
+  const output = new Output(json)
+  const stopping = new AbortController()
+  for (const [signal, exitCode] of Object.entries(SIGNALS)) {
+    // Only the first time: a second one ends the process at once, as it does any other.
+    process.once(signal, () => {
+      stopping.abort(new CommandError(exitCode, 'Stopped. Run it again to go on.'))
+    })
+  }
+  const { signal } = stopping
+  try {
+    process.exitCode = await run({ output, signal, columnFamily })
+  } catch (error) {
+    // Whatever broke when it was told to stop, broke because of that.
+    const reason = signal.aborted ? signal.reason : error
+    process.exitCode = exitCodeOf(reason)
+    const { code } = reason as { code?: unknown }
+    if (process.exitCode !== ExitCode.BrokenPipe) output.failure(messageOf(reason), code)
+  }
+}
+
+function createProgram(): Command {
+  const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string }
+  const program = new Command('sled-session')
+    .description('Looks after the sessions that fastify-sled-session keeps in a RocksDB.')
+    .version(version)
+    .showHelpAfterError('(--help tells more)')
+    .addHelpText(
+      'after',
+      `
+A <database> is the folder that the plugin has as "path". Commands that only look work while a
+server holds it; the others need the server to be stopped.
+
+Exit codes:
+  0 done   1 failed   2 wrong usage   3 held by another process   4 problems found
+  5 no such session   130, 143 stopped by a signal   141 the reader of the output is gone`
+    )
+  addLookingCommands(program, start)
+  addEndingCommands(program, start)
+  addTransferCommands(program, start)
+  addBackupCommands(program, start)
+  addVerifyCommand(program, start)
+  addCopyCommand(program, start)
+  addDoctorCommand(program, start)
+  for (const command of [program, ...program.commands]) command.exitOverride()
+  return program
+}
+
+try {
+  await createProgram().parseAsync(shieldHandles(process.argv))
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error
+  // Commander has said what is wrong, or shown the help that was asked for.
+  process.exitCode = error.exitCode === 0 ? ExitCode.Done : ExitCode.WrongUsage
+}

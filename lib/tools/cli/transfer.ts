@@ -1,0 +1,117 @@
+import { createReadStream } from 'node:fs'
+import { open, unlink } from 'node:fs/promises'
+import { addAbortSignal, type Readable } from 'node:stream'
+import type { Command } from 'commander'
+import { exportSessions } from '../../transfer/export.js'
+import { importSessions } from '../../transfer/import.js'
+import {
+  type CommonOptions,
+  type Context,
+  createCommand,
+  type Start,
+  withProgress,
+  withReader,
+  withWriter
+} from './command.js'
+import { ExitCode } from './exit-code.js'
+import { count } from './output.js'
+
+interface ExportOptions extends CommonOptions {
+  output?: string
+}
+
+/** Adds `export` and `import`. */
+export function addTransferCommands(program: Command, start: Start): void {
+  program.addCommand(
+    createCommand('export', 'All sessions with their data as NDJSON, one a line.', [
+      'export ./storage --output sessions.ndjson',
+      'export ./storage | gzip > sessions.ndjson.gz'
+    ])
+      .argument('<database>', 'folder of the database')
+      .option('--output <file>', 'a new file, for its owner alone; default is the standard output')
+      .action((path: string, options: ExportOptions) =>
+        start(options, (c) => exportTo(path, options.output, c))
+      )
+  )
+  program.addCommand(
+    createCommand('import', 'Stores the sessions of an export; run it again if it stopped.', [
+      'import ./storage sessions.ndjson',
+      'gunzip < sessions.ndjson.gz | sled-session import ./storage'
+    ])
+      .argument('<database>', 'folder of the database; made if it does not exist')
+      .argument('[file]', 'an export; default is the standard input')
+      .action((path: string, file: string | undefined, options: CommonOptions) =>
+        start(options, (c) => importFrom(path, file, c))
+      )
+  )
+}
+
+async function exportTo(
+  path: string,
+  file: string | undefined,
+  context: Context
+): Promise<ExitCode> {
+  const { output, signal } = context
+  if (file === undefined) {
+    await exportPieces(path, context, (piece) => output.write(piece))
+    return ExitCode.Done
+  }
+  const target = await open(file, 'wx', 0o600)
+  try {
+    const sessions = await exportPieces(path, context, async (piece) => {
+      await target.appendFile(piece)
+    })
+    signal.throwIfAborted()
+    await target.sync()
+    await output.result({ sessions, file }, () => `${count(sessions)} sessions exported`)
+  } catch (error) {
+    await unlink(file)
+    throw error
+  } finally {
+    await target.close()
+  }
+  return ExitCode.Done
+}
+
+/** Resolves to how many sessions there were. */
+async function exportPieces(
+  path: string,
+  context: Context,
+  write: (piece: string) => Promise<void>
+): Promise<number> {
+  const { signal } = context
+  let sessions = 0
+  await withReader(path, context, (store) =>
+    withProgress('export', async (update) => {
+      const onProgress: typeof update = (progress) => {
+        sessions = progress.done
+        update(progress)
+      }
+      for await (const piece of exportSessions(store, { signal, onProgress })) await write(piece)
+    })
+  )
+  return sessions
+}
+
+async function importFrom(
+  path: string,
+  file: string | undefined,
+  context: Context
+): Promise<ExitCode> {
+  const { output, signal } = context
+  const source: Readable = file === undefined ? process.stdin : createReadStream(file)
+  addAbortSignal(signal, source)
+  const work = withWriter(
+    path,
+    context,
+    (store) =>
+      withProgress('import', (onProgress) => importSessions(store, source, { signal, onProgress })),
+    { create: true }
+  )
+  const { imported, expired } = await work.finally(() => source.destroy())
+  await output.result(
+    { imported, expired },
+    () => `${count(imported)} sessions imported, ${count(expired)} had expired`
+  )
+  return ExitCode.Done
+}

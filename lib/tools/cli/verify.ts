@@ -1,0 +1,64 @@
+import type { Command } from 'commander'
+import { openReadOnly } from '../../store/rocksdb/engine/database.js'
+import { type Verification, verify } from '../../store/rocksdb/upkeep/verify.js'
+import {
+  abortable,
+  type CommonOptions,
+  type Context,
+  createCommand,
+  type Start,
+  withProgress
+} from './command.js'
+import { ExitCode } from './exit-code.js'
+import { count } from './output.js'
+
+/** Adds `verify`. */
+export function addVerifyCommand(program: Command, start: Start): void {
+  program.addCommand(
+    createCommand('verify', 'Reads everything and checks it; changes nothing.', [
+      'verify ./storage',
+      'verify /backups/sessions --json'
+    ])
+      .argument('<database>', 'folder of the database or of a backup')
+      .action((path: string, options: CommonOptions) => start(options, (c) => run(path, c)))
+  )
+}
+
+async function run(path: string, context: Context): Promise<ExitCode> {
+  const found = await verifyFolder(path, context)
+  await context.output.result(found, describe)
+  return found.problems === 0 ? ExitCode.Done : ExitCode.ProblemsFound
+}
+
+export async function verifyFolder(path: string, context: Context): Promise<Verification> {
+  const { columnFamily, signal } = context
+  const connection = await openReadOnly(path, columnFamily)
+  try {
+    return await withProgress('verify', (update) => {
+      const { db, damage } = connection
+      const running = verify(
+        db,
+        ({ records, expiryEntries, principalEntries }) =>
+          update({ done: records + expiryEntries + principalEntries, total: null }),
+        damage
+      )
+      return abortable(running, signal)
+    })
+  } finally {
+    await connection.close()
+  }
+}
+
+function describe(found: Verification): string {
+  const { records, expiryEntries, principalEntries, quarantined, problems, listed } = found
+  const lines = [
+    `${count(records)} sessions, ${count(expiryEntries)} entries of the expiry index, ${count(principalEntries)} of users`,
+    `${count(quarantined)} in quarantine`,
+    problems === 0 ? 'no problems' : `${count(problems)} problems:`
+  ]
+  for (const { kind, session, detail } of listed) {
+    lines.push(`  ${kind}${session === null ? '' : ` ${session}`}: ${detail}`)
+  }
+  if (problems > listed.length) lines.push(`  and ${count(problems - listed.length)} more`)
+  return lines.join('\n')
+}

@@ -1,0 +1,144 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { InvalidOptionError, StoreUnavailableError } from '../../errors.js'
+import { findCookie } from '../../http/cookie/header.js'
+import type { Session } from '../../session/session.js'
+import { unsign } from './unsign.js'
+
+/** A store of express-session or @fastify/session, such as connect-redis. */
+export interface FormerStore {
+  get(sid: string, callback: (error: unknown, session?: object | null) => void): unknown
+  destroy(sid: string, callback: (error?: unknown) => void): unknown
+}
+
+/** Options of {@link takeOver}. */
+export interface TakeOverOptions {
+  /** Where the former sessions are. */
+  from: FormerStore
+  /** The former secrets; each is tried. Without a valid signature a cookie is nothing. */
+  secrets: readonly string[]
+  /** The former cookie: `sessionId` for @fastify/session, `connect.sid` for express-session. */
+  cookieName: string
+  /** Its `Path` and `Domain`, to delete it. Default `/` and none. */
+  cookiePath?: string
+  cookieDomain?: string
+  /** From then on former cookies are nothing: at most their longest lifetime from now. */
+  until: Date
+  /** Whose session this is, so that lists and "log out everywhere" know it. Default nobody's. */
+  principal?: (data: Readonly<Record<string, unknown>>) => string | null | undefined
+  /** As the option of the plugin. Default `session`. */
+  sessionName?: string
+}
+
+async function plugin(fastify: FastifyInstance, options: TakeOverOptions): Promise<void> {
+  check(options)
+  const { sessionName = 'session', cookieName } = options
+  if (!fastify.hasRequestDecorator(sessionName)) {
+    throw new InvalidOptionError('sessionName', 'names no registration: register sledSession first')
+  }
+  const taken = new WeakMap<FastifyRequest, string>()
+
+  fastify.addHook('onRequest', async (request) => {
+    if (request.routeOptions.config.session === false || Date.now() >= Number(options.until)) return
+    const sid = formerId(request, options)
+    if (sid === null) return
+    const session = (request as unknown as Record<string, Session>)[sessionName] as Session
+    // Whoever has a session here has been taken over, or is somebody else by now.
+    if (!session.isNew) return
+    const data = await read(options.from, sid)
+    if (data === null) return
+    await fill(session, data, options)
+    taken.set(request, sid)
+  })
+  // Behind the plugin's own hook: what follows is true only if the new session is stored.
+  fastify.addHook('onSend', async (request, reply) => {
+    if (taken.has(request) && reply.statusCode < 500) forget(request, reply, cookieName, options)
+  })
+  fastify.addHook('onResponse', async (request, reply) => {
+    const sid = taken.get(request)
+    if (sid === undefined || reply.statusCode >= 500) return
+    options.from.destroy(sid, (error) => {
+      if (error) request.log.error({ err: error }, 'a former session could not be removed')
+    })
+  })
+}
+
+function check({ from, secrets, cookieName, until }: TakeOverOptions): void {
+  if (typeof from?.get !== 'function' || typeof from.destroy !== 'function') {
+    throw new InvalidOptionError('from', 'must be a store of express-session or @fastify/session')
+  }
+  const isSecret = (secret: unknown): boolean => typeof secret === 'string' && secret !== ''
+  if (!Array.isArray(secrets) || secrets.length === 0 || !secrets.every(isSecret)) {
+    throw new InvalidOptionError('secrets', 'must be the list of the former secrets')
+  }
+  if (typeof cookieName !== 'string' || cookieName === '') {
+    throw new InvalidOptionError('cookieName', "must be the former cookie's name")
+  }
+  if (!(until instanceof Date) || Number.isNaN(until.getTime())) {
+    throw new InvalidOptionError('until', 'must be a date: a transition has an end')
+  }
+}
+
+function formerId(request: FastifyRequest, options: TakeOverOptions): string | null {
+  const { cookie } = request.raw.headers
+  const value = cookie === undefined ? null : findCookie(cookie, options.cookieName)
+  return value === null ? null : unsign(value, options.secrets)
+}
+
+function read(from: FormerStore, sid: string): Promise<Record<string, unknown> | null> {
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown): void =>
+      reject(new StoreUnavailableError('read a former session', { cause }))
+    const outcome = from.get(sid, (error, session) => {
+      if (error) fail(error)
+      else resolve((session ?? null) as Record<string, unknown> | null)
+    })
+    if (outcome instanceof Promise) outcome.catch(fail)
+  })
+}
+
+/** The values move; the id is fresh, and the former cookie's settings are nothing here. */
+async function fill(
+  session: Session,
+  data: Record<string, unknown>,
+  { principal }: TakeOverOptions
+): Promise<void> {
+  // As JSON, as it was stored: some stores hand out what they had in memory.
+  const { cookie: _cookie, ...values } = JSON.parse(JSON.stringify(data))
+  for (const [key, value] of Object.entries(values)) session.set(key as never, value as never)
+  const who = principal?.(values) ?? null
+  if (who !== null) await session.setPrincipal(who)
+}
+
+function forget(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  cookieName: string,
+  { cookiePath = '/', cookieDomain }: TakeOverOptions
+): void {
+  const ours = [reply.getHeader('set-cookie') ?? []].flat().map(String)
+  // Under the same name, the new cookie has taken its place already.
+  if (ours.some((header) => header.startsWith(`${cookieName}=`))) return
+  const domain = cookieDomain === undefined ? '' : `; Domain=${cookieDomain}`
+  const secure = request.protocol === 'https' ? '; Secure' : ''
+  reply.header(
+    'set-cookie',
+    `${cookieName}=; Max-Age=0; Path=${cookiePath}${domain}; HttpOnly; SameSite=Lax${secure}`
+  )
+}
+
+/**
+ * Lets visitors keep the sessions that they had with express-session or @fastify/session. Register
+ * it after the plugin, and remove it when `until` has passed.
+ *
+ * A request without a session of ours, but with a former cookie whose signature is right, gets a
+ * new session with a fresh id and the former one's data; the former session is then removed. If
+ * the former store fails, such a request is a 503.
+ *
+ * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` at register
+ */
+export const takeOver = fp(plugin, {
+  fastify: '5.x',
+  name: 'fastify-sled-session/take-over',
+  dependencies: ['fastify-sled-session']
+})

@@ -1,0 +1,151 @@
+import { randomBytes } from 'node:crypto'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import fc from 'fast-check'
+import { test } from 'tap'
+import { findCookie } from '../../../lib/http/cookie/header.js'
+import { RecordCache } from '../../../lib/store/rocksdb/cache.js'
+import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
+import { addCounter, cookieOf, createApp, listen } from '../../support/app.js'
+
+const turn = () => new Promise((resolve) => setImmediate(resolve))
+
+async function turns(): Promise<void> {
+  for (let count = 0; count < 200; count++) await turn()
+}
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+function heapUsed(): number {
+  collectGarbage()
+  return process.memoryUsage().heapUsed
+}
+
+function record(size = 0): LiveRecord {
+  const made = new LiveRecord(randomBytes(32).toString('base64url'), 0, 0, 0)
+  if (size > 0) made.apply('data', JSON.stringify('x'.repeat(size)))
+  return made
+}
+
+test('it stays below its bytes, and drops what was not used first', async (t) => {
+  const cache = new RecordCache(100 * record().weight)
+  const records = Array.from({ length: 100 }, () => record())
+  for (const one of records) cache.add(one)
+  await turns()
+  t.equal(cache.size, 100, 'all fit')
+
+  for (const one of records) one.used = false
+  const hot = records.slice(0, 30)
+  for (const one of hot) one.used = true
+  for (let index = 0; index < 50; index++) cache.add(record())
+  await turns()
+  t.ok(cache.bytes <= 100 * record().weight)
+  t.equal(cache.size, 100)
+  t.ok(
+    hot.every((one) => cache.get(one.handle) === one),
+    'what was used stays'
+  )
+})
+
+test('a record that is held, queued or being written is never dropped', async (t) => {
+  const cache = new RecordCache(1)
+  const [held, queued, writing, free] = [record(), record(), record(), record()]
+  held.holders = 1
+  queued.queued = true
+  writing.writing = 1
+  for (const one of [held, queued, writing, free]) cache.add(one)
+  await turns()
+  t.same(
+    [held, queued, writing, free].map((one) => cache.get(one.handle) !== undefined),
+    [true, true, true, false]
+  )
+  held.holders = 0
+  cache.weigh(held)
+  await turns()
+  t.equal(cache.get(held.handle), undefined, 'and then it is')
+})
+
+test('the sum of weights is exact, and both indexes agree, whatever happens', async (t) => {
+  const step = fc.record({
+    what: fc.constantFrom('add', 'grow', 'name', 'delete', 'turn', 'use'),
+    which: fc.nat(9),
+    size: fc.nat(5000)
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      const cache = new RecordCache(10_000)
+      const records = Array.from({ length: 10 }, () => record())
+      for (const { what, which, size } of steps) {
+        const one = records[which]
+        if (one === undefined) continue
+        const cached = cache.get(one.handle) === one
+        if (what === 'add' && !cached) cache.add(one)
+        if (what === 'grow') {
+          one.apply('data', JSON.stringify('x'.repeat(size)))
+          cache.weigh(one)
+        }
+        if (what === 'name' && cached) cache.nameId(one, `id ${which}`)
+        if (what === 'delete') cache.delete(one)
+        if (what === 'use') one.used = true
+        if (what === 'turn') await turn()
+        const inside = records.filter(({ handle }) => cache.get(handle) !== undefined)
+        const sum = inside.reduce((total, { weight }) => total + weight, 0)
+        if (cache.bytes !== sum || cache.size !== inside.length) return false
+        const named = records.filter((_, index) => cache.getById(`id ${index}`) !== undefined)
+        if (!named.every((known) => inside.includes(known))) return false
+      }
+      return true
+    })
+  )
+  t.pass()
+})
+
+test('ids that were cut out of long cookie headers do not keep those', async (t) => {
+  const cache = new RecordCache(Number.MAX_SAFE_INTEGER)
+  const before = heapUsed()
+  for (let index = 0; index < 1000; index++) {
+    const one = record()
+    cache.add(one)
+    // As Node has headers: a text of its own, from bytes.
+    const header = Buffer.from(
+      `id=${randomBytes(32).toString('base64url')}; x=${'x'.repeat(16_000)}`
+    )
+    const id = findCookie(header.toString('latin1'), 'id') as string
+    cache.nameId(one, id)
+    if (cache.getById(id) !== one) t.fail('the copy finds it as well')
+  }
+  t.ok(heapUsed() - before < 4 * 1024 * 1024, 'and not the 16 MB of the headers')
+  t.equal(cache.size, 1000)
+})
+
+test('the weight of a record is near what it takes', async (t) => {
+  for (const text of ['ascii'.repeat(100), 'ä'.repeat(500), '漢'.repeat(500)]) {
+    const records: LiveRecord[] = []
+    const before = heapUsed()
+    for (let index = 0; index < 5000; index++) {
+      const one = new LiveRecord(randomBytes(32).toString('base64url'), 0, 0, 0)
+      for (const key of ['user', 'cart']) one.apply(key, Buffer.from(text).toString())
+      records.push(one)
+    }
+    const taken = (heapUsed() - before) / records.length
+    const { weight } = records[0] as LiveRecord
+    t.ok(weight >= taken, `${weight} covers ${taken}`)
+    t.ok(weight < 2.5 * taken, `${weight} is not far above ${taken}`)
+  }
+})
+
+test('sessions that fell out of the cache come back from disk', async (t) => {
+  const app = await createApp(t, { memory: 1024 * 1024 })
+  app.get('/big', async (request) => request.session.set('data', 'x'.repeat(20_000)))
+  app.get('/length', async (request) => request.session.get<string>('data')?.length)
+  addCounter(app)
+  const url = await listen(app)
+  const cookies: string[] = []
+  for (let index = 0; index < 60; index++) cookies.push(cookieOf(await fetch(`${url}/big`)) ?? '')
+  for (const cookie of cookies) {
+    const response = await fetch(`${url}/length`, { headers: { cookie } })
+    if ((await response.text()) !== '20000') t.fail('lost')
+  }
+  t.equal(await app.sessions.count(), 60)
+})

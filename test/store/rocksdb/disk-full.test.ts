@@ -1,0 +1,120 @@
+import { spawnSync } from 'node:child_process'
+import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Test, test } from 'tap'
+import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
+import { addCounter, cookieOf, createApp, listen } from '../../support/app.js'
+import { withDatabase } from '../../support/rocksdb.js'
+import { until } from '../../support/until.js'
+
+const MIB = 1024 * 1024
+
+/** A disk of 8 MiB of its own for one test. */
+async function smallDisk(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'sled session disk '))
+  const run = (command: string, ...args: string[]): void => {
+    const { status, stderr } = spawnSync(command, args, { encoding: 'utf8' })
+    if (status !== 0) throw new Error(`${command}: ${stderr} (mounting needs root)`)
+  }
+  run('mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', folder)
+  t.teardown(async () => {
+    run('umount', '-l', folder)
+    await rm(folder, { recursive: true })
+  })
+  return folder
+}
+
+/** Takes all that is left of a disk; resolves to how to give it back. */
+async function fillDisk(folder: string): Promise<() => Promise<void>> {
+  const path = join(folder, 'ballast')
+  const file: FileHandle = await open(path, 'w')
+  for (let size = MIB; size >= 1; ) {
+    const { bytesWritten } = await file
+      .write(Buffer.alloc(size, 1))
+      .catch(() => ({ bytesWritten: 0 }))
+    if (bytesWritten < size) size = Math.floor(size / 2)
+  }
+  await file.close()
+  return () => rm(path)
+}
+
+for (const durability of ['process', 'power'] as const) {
+  test(`a full disk (${durability}): 503 for writes, reads go on, nothing is lost, and it recovers by itself`, async (t) => {
+    const disk = await smallDisk(t)
+    const path = join(disk, 'storage')
+    const lines: string[] = []
+    const logger = { level: 'debug', stream: { write: (line: string) => lines.push(line) } }
+    // The least memory: some records do not fit into the cache, and are read from the disk.
+    const app = await createApp(t, { path, durability, memory: MIB }, { logger })
+    addCounter(app)
+    app.get('/read', async (request) => String(request.session.get('counter') ?? 'none'))
+    app.get('/out', async (request) => request.session.destroy())
+    const url = await listen(app)
+    const get = (at: string, cookie = ''): Promise<Response> =>
+      fetch(url + at, { headers: { cookie } })
+
+    const counted = new Map<string, number>()
+    const visit = async (cookie = ''): Promise<number> => {
+      const response = await get('/', cookie)
+      await response.arrayBuffer()
+      const own = cookieOf(response) ?? cookie
+      if (response.ok) counted.set(own, (counted.get(own) ?? 0) + 1)
+      else t.equal(response.headers.getSetCookie().length, 0)
+      return response.status
+    }
+    /** What each visitor would see now; equal to `counted` if nothing is lost. */
+    const readAll = async (): Promise<Map<string, number>> => {
+      const cookies = [...counted.keys()]
+      const texts = await Promise.all(
+        cookies.map(async (cookie) => (await get('/read', cookie)).text())
+      )
+      return new Map(cookies.map((cookie, at) => [cookie, Number(texts[at])]))
+    }
+    const first = await Promise.all(Array.from({ length: 400 }, () => visit()))
+    t.same(new Set(first), new Set([200]))
+    const cookies = [...counted.keys()]
+
+    for (let round = 0; round < 2; round++) {
+      const freeDisk = await fillDisk(disk)
+      const statuses = new Set<number>()
+      // What RocksDB has reserved of the disk is used up first.
+      for (let n = 0; n < 3000 && !statuses.has(503); n++) {
+        statuses.add(await visit(cookies[n % cookies.length]))
+      }
+      t.ok(statuses.has(503), 'what must be written is refused')
+      t.equal((await get('/out', cookies[0])).status, 503, 'a logout too')
+      t.equal(await visit(), 503, 'and a new session')
+      t.same(await readAll(), counted, 'reads go on')
+      await freeDisk()
+      await until(async () => (await visit(cookies[1])) === 200)
+      t.same(await readAll(), counted, 'nothing is lost')
+      t.same(new Set(await Promise.all(cookies.map((cookie) => visit(cookie)))), new Set([200]))
+    }
+    const said = (text: string): number => lines.filter((line) => line.includes(text)).length
+    t.equal(said('a write failed: the session database is opened anew'), 2)
+    t.equal(said('was opened anew and takes writes again'), 2)
+
+    await app.close()
+    const found = await withDatabase(path, (db) => verify(db))
+    t.match(found, { problems: 0, records: counted.size, quarantined: 0 })
+  })
+}
+
+test('closing does not wait for the disk to take writes again', async (t) => {
+  const disk = await smallDisk(t)
+  const path = join(disk, 'storage')
+  const app = await createApp(t, { path })
+  addCounter(app)
+  const url = await listen(app)
+  const cookie = cookieOf(await fetch(url)) ?? ''
+  const freeDisk = await fillDisk(disk)
+  await until(async () => (await fetch(url, { headers: { cookie } })).status === 503)
+  await app.close()
+  await freeDisk()
+  const again = await createApp(t, { path })
+  addCounter(again)
+  const response = await fetch(await listen(again), { headers: { cookie } })
+  t.equal(response.status, 200)
+  t.not(await response.text(), 'Current count: 0')
+})

@@ -1,0 +1,123 @@
+import { once } from 'node:events'
+import { type FileHandle, open, readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Test, test } from 'tap'
+import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../../support/app.js'
+import { startChild } from '../../support/child.js'
+import { openApplicationDatabase } from '../../support/rocksdb.js'
+import { parseTrace, type SystemCall } from '../../support/strace.js'
+
+const REQUESTS = 240
+/** With the least memory that the option takes, some 200 KiB of writes change the log file. */
+const PADDING = 'x'.repeat(5000)
+
+/** Serves requests that each store a text of their own, and returns what the server asked of the kernel. */
+async function traceServer(t: Test, durability: string): Promise<SystemCall[]> {
+  const folder = await temporaryFolder(t)
+  const trace = join(folder, 'trace')
+  const server = startChild(
+    t,
+    'test/fixtures/server.ts',
+    { STORAGE: join(folder, 'deep', 'storage'), DURABILITY: durability, MEMORY: String(2 ** 20) },
+    [],
+    // -y names the file behind each descriptor.
+    ['strace', '-f', '-y', '-s', '100000', '-o', trace, '-e', `trace=${CALLS.join(',')}`]
+  )
+  const [, url = ''] = await server.line(/listening on (.*)/)
+  for (let sent = 0; sent < REQUESTS; sent += 4) {
+    await Promise.all(
+      [0, 1, 2, 3].map((n) => fetch(`${url}/keep?text=<${sent + n}>${PADDING}<${sent + n}>`))
+    )
+  }
+  const pid = Number(await (await fetch(`${url}/pid`)).text())
+  const ended = once(server.process, 'close')
+  process.kill(pid, 'SIGTERM')
+  await ended
+  return parseTrace(await readFile(trace, 'utf8'))
+}
+
+const CALLS = ['write', 'writev', 'pwrite64', 'sendto', 'sendmsg', 'fdatasync', 'fsync', 'mkdir']
+const WRITES = new Set(['write', 'writev', 'pwrite64'])
+const MARK = /<\d+>/
+const isLog = (file: string): boolean => /\/\d+\.log$/.test(file)
+const isSocket = (file: string): boolean => /^(socket|TCP)/.test(file)
+
+/** The responses that left before the log with their session was on the disk. */
+function unproven(calls: SystemCall[]): number[] {
+  const early: number[] = []
+  for (let n = 0; n < REQUESTS; n++) {
+    const has = ({ text }: SystemCall): boolean => text.includes(`<${n}>`)
+    const logged = calls.find((call) => WRITES.has(call.name) && isLog(call.file) && has(call))
+    const answered = calls.find((call) => isSocket(call.file) && has(call))
+    if (logged === undefined || answered === undefined) throw new Error(`no trace of request ${n}`)
+    const covered = calls.some(
+      (call) =>
+        call.name === 'fdatasync' &&
+        call.file === logged.file &&
+        call.began > logged.ended &&
+        call.ended < answered.began
+    )
+    if (!covered) early.push(n)
+  }
+  return early
+}
+
+test("with durability 'power' no response leaves before its log is on the disk", async (t) => {
+  const calls = await traceServer(t, 'power')
+  t.same(unproven(calls), [])
+
+  const logs = [...new Set(calls.filter(({ file }) => isLog(file)).map(({ file }) => file))]
+  t.ok(logs.length >= 4, `${logs.length} log files came one after the other`)
+  for (const log of logs) {
+    const folder = log.slice(0, log.lastIndexOf('/'))
+    const written = calls.find((call) => WRITES.has(call.name) && call.file === log)
+    const named = calls.find(
+      (call) => call.name === 'fsync' && call.file === folder && call.began > (written?.began ?? 0)
+    )
+    const carried = calls.find((call) => call.file === log && MARK.test(call.text))
+    const [mark] = MARK.exec(carried?.text ?? '') ?? []
+    if (mark === undefined) continue
+    const answered = calls.find((call) => isSocket(call.file) && call.text.includes(mark))
+    t.ok(named !== undefined, 'the folder that names it is synced')
+    t.ok((named?.ended ?? 0) < (answered?.began ?? 0), 'before the first response that needs it')
+  }
+  const synced = calls.filter(({ name }) => name === 'fsync').map(({ file }) => file)
+  const made = calls.filter(({ name, text }) => name === 'mkdir' && /deep/.test(text))
+  t.ok(made.length >= 2)
+  t.ok(
+    synced.some((file) => file.endsWith('/deep')),
+    'and so are the parents of new folders'
+  )
+})
+
+test("the same look at durability 'process' finds responses that do not wait for the disk", async (t) => {
+  t.ok(unproven(await traceServer(t, 'process')).length > REQUESTS / 2)
+})
+
+test('a log that the disk refuses is a 503, and its memory goes to a table file before the next', async (t) => {
+  const path = await temporaryFolder(t)
+  const { db } = await openApplicationDatabase(path)
+  const app = await createApp(t, { db, durability: 'power' })
+  app.addHook('onClose', () => db.close())
+  addCounter(app)
+  const url = await listen(app)
+  const cookie = cookieOf(await fetch(url)) ?? ''
+  const count = async (): Promise<string> => (await fetch(url, { headers: { cookie } })).text()
+  t.equal(await count(), 'Current count: 1')
+
+  const anyFile = await open(path, 'r')
+  const prototype: FileHandle = Object.getPrototypeOf(anyFile)
+  await anyFile.close()
+  const { datasync } = prototype
+  t.teardown(() => Object.assign(prototype, { datasync }))
+  prototype.datasync = () => Promise.reject(new Error('EIO: i/o error, fdatasync'))
+  t.match(await count(), /SLED_SESSION_STORE_UNAVAILABLE/)
+  Object.assign(prototype, { datasync })
+
+  const tables = async (): Promise<string[]> =>
+    (await readdir(path)).filter((name) => name.endsWith('.sst'))
+  t.same(await tables(), [])
+  t.match(await count(), /Current count: [23]/, 'whether the refused one counted is not known')
+  t.equal((await tables()).length, 1)
+  t.match(await count(), /Current count: [34]/)
+})
