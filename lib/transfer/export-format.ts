@@ -1,7 +1,7 @@
 import { type Expiry, MAX_TIME } from '../record/expiry.js'
+import { checkPrincipal } from '../record/principal.js'
 import { SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue } from '../record/value.js'
-import { checkPrincipal } from '../session/session.js'
 
 /**
  * Sessions as NDJSON, one a line between a first line that names the format and a last one that
