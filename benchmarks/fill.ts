@@ -20,10 +20,10 @@ export function idOf(number: number): string {
  * @returns its folder
  */
 export async function fillDatabase(sessions: number, expired: boolean): Promise<string> {
-  const { openSessionStore: open } = (await import('../dist/storage.js' as string)) as {
+  const { openSessionStore: open } = (await import('../dist/store/open-store.js' as string)) as {
     openSessionStore: typeof openSessionStore
   }
-  const { handleOf } = (await import('../dist/record/id.js' as string)) as {
+  const { handleOf } = (await import('../dist/record/handle.js' as string)) as {
     handleOf(id: string): string
   }
   const folder = await mkdtemp(join(tmpdir(), 'sled-bench-'))

@@ -43,16 +43,16 @@ const dist = (path: string): Promise<unknown> => import(`../dist/${path}` as str
 const { RocksDBStore: Store } = (await dist('store/rocksdb/rocksdb-store.js')) as {
   RocksDBStore: typeof RocksDBStore
 }
-const { openDatabase: connect } = (await dist('store/rocksdb/database.js')) as {
+const { openDatabase: connect } = (await dist('store/rocksdb/engine/database.js')) as {
   openDatabase: typeof openDatabase
 }
-const { encodeRecord } = (await dist('store/rocksdb/codec.js')) as {
+const { encodeRecord } = (await dist('store/rocksdb/format/record-codec.js')) as {
   encodeRecord(record: LiveRecord, key: Buffer): Buffer
 }
-const { recordKey } = (await dist('store/rocksdb/keys.js')) as {
+const { recordKey } = (await dist('store/rocksdb/format/keys.js')) as {
   recordKey(handle: string): Buffer
 }
-const { handleOf } = (await dist('record/id.js')) as { handleOf(id: string): string }
+const { handleOf } = (await dist('record/handle.js')) as { handleOf(id: string): string }
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void

@@ -16,7 +16,7 @@ export interface Ended {
 
 /** Starts the built `sled-session` as a process of its own. */
 export function startCommand(args: string[], cwd = root): ChildProcess {
-  return spawn(process.execPath, [join(root, 'dist', 'cli', 'main.js'), ...args], {
+  return spawn(process.execPath, [join(root, 'dist', 'tools', 'cli', 'main.js'), ...args], {
     cwd,
     // The command runs as it is shipped; coverage looks at the source.
     env: { ...process.env, _TAPJS_PROCESSINFO_COVERAGE_: '0' }
