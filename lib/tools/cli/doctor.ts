@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { loadBinding } from '../../store/rocksdb/engine/binding.js'
 import { holdsDatabase } from '../../store/rocksdb/engine/database.js'
+import { findForbiddenFile } from '../../store/rocksdb/engine/folder.js'
 import { findHolder } from '../../store/rocksdb/engine/lock.js'
 import { type CommonOptions, type Context, createCommand, type Start } from './command.js'
 import { ExitCode, messageOf } from './exit-code.js'
@@ -34,7 +35,8 @@ async function doctor(path: string, context: Context): Promise<ExitCode> {
   const folder = resolve(path)
   const findings = [await checkNode(), await checkBinding(), ...(await checkFolder(folder))]
   if (await holdsDatabase(folder).catch(() => false)) {
-    findings.push(await checkHolder(folder), await checkContents(folder, context))
+    const files = await checkFiles(folder)
+    findings.push(files, await checkHolder(folder), await checkContents(folder, context))
   }
   await context.output.result({ findings }, () =>
     findings.map(({ check, state, detail }) => `${MARKS[state]} ${check}: ${detail}`).join('\n')
@@ -115,6 +117,14 @@ async function checkSpace(folder: string): Promise<Finding> {
   const free = bavail * bsize
   const state = free < NO_SPACE ? 'problem' : free < LOW_SPACE ? 'warning' : 'ok'
   return { check: 'disk', state, detail: `${bytes(free)} free` }
+}
+
+async function checkFiles(folder: string): Promise<Finding> {
+  const check = 'files'
+  const forbidden = await findForbiddenFile(folder)
+  if (forbidden === null) return { check, state: 'ok', detail: 'this user may open all of them' }
+  const detail = `${forbidden.file} may not be opened by this user (${forbidden.code}): "chown" gives it to them`
+  return { check, state: 'problem', detail }
 }
 
 async function checkHolder(folder: string): Promise<Finding> {

@@ -1,15 +1,11 @@
 import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import {
-  ColumnFamilyError,
-  DatabaseLockedError,
-  DatabaseOpenError,
-  PathUnusableError
-} from '../../../errors.js'
+import { ColumnFamilyError, DatabaseLockedError, PathUnusableError } from '../../../errors.js'
 import { loadBinding, type RocksBinding, type RocksDatabase } from './binding.js'
+import { claimFolder, refuseIfOpenHere } from './claim.js'
 import { prepareFolder } from './folder.js'
-import { describeHolder } from './lock.js'
 import { removeOldLogs } from './old-logs.js'
+import { explainOpenFailure } from './open-failure.js'
 
 /** An open column family and how to let go of it. */
 export interface OpenColumnFamily {
@@ -50,8 +46,16 @@ export async function openDatabase(
   // The binding hangs for ever on a folder that cannot be made, so it never gets to see one.
   await prepareFolder(path)
   const RocksDB = await loadBinding()
-  let current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
-  const close = async (): Promise<void> => {
+  const giveUp = await claimFolder(path, {})
+  let current: { root: RocksDatabase; db: RocksDatabase }
+  try {
+    await refuseIfOpenHere(path)
+    current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
+  } catch (error) {
+    giveUp()
+    throw error
+  }
+  const closeRoot = async (): Promise<void> => {
     const { db, root } = current
     if (!db.closed) await db.close()
     if (!root.closed) await root.close()
@@ -65,10 +69,13 @@ export async function openDatabase(
     readOnly: false,
     damage: null,
     async reopen() {
-      await close()
+      await closeRoot()
       current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
     },
-    close
+    async close() {
+      await closeRoot()
+      giveUp()
+    }
   }
 }
 
@@ -194,9 +201,17 @@ export async function borrowDatabase(
     }
     throw await explainOpenFailure(path, columnFamily, error as Error)
   }
+  let giveUp: () => void
+  try {
+    giveUp = await claimFolder(path, database)
+  } catch (error) {
+    await db.close()
+    throw error
+  }
   borrowedFamilies.set(database, borrowed.add(columnFamily))
   const close = async (): Promise<void> => {
     borrowed.delete(columnFamily)
+    giveUp()
     await db.close()
   }
   return { db, path, columnFamily, readOnly: false, damage: null, close }
@@ -204,45 +219,3 @@ export async function borrowDatabase(
 
 /** Two stores on one column family would each serve what the other has changed or ended. */
 const borrowedFamilies = new WeakMap<object, Set<string>>()
-
-async function explainOpenFailure(
-  path: string,
-  columnFamily: string,
-  error: Error
-): Promise<Error> {
-  const reason = error.message
-  if (/lock hold by current process/i.test(reason)) {
-    return new DatabaseLockedError(
-      path,
-      'another opener in this process',
-      'register the plugin once, give each registration a path of its own, or open the database yourself and hand it to each as "db" with a columnFamily of its own.',
-      { cause: error }
-    )
-  }
-  if (/LOCK/.test(reason)) {
-    return new DatabaseLockedError(
-      path,
-      await describeHolder(path),
-      'stop it first, or give this one a path of its own. Several processes can share sessions only through a store made for that, such as Redis or Valkey.',
-      { cause: error }
-    )
-  }
-  if (/Column family not found/i.test(reason)) {
-    return new ColumnFamilyError(
-      path,
-      `has no column family "${columnFamily}"`,
-      'Name the one that the application uses.',
-      { cause: error }
-    )
-  }
-  const families = /Column families not opened: (.*)/i.exec(reason)
-  if (families !== null) {
-    return new ColumnFamilyError(
-      path,
-      `has column families beside "${columnFamily}": ${families[1]}`,
-      'It belongs to an application of its own: choose another path, or open it there and hand it in as "db".',
-      { cause: error }
-    )
-  }
-  return new DatabaseOpenError(path, reason, { cause: error })
-}
