@@ -4,6 +4,7 @@ import { test } from 'tap'
 import { openSessionStore } from '../../lib/index.js'
 import { temporaryFolder } from '../support/app.js'
 import { contentsOf, createDatabase, json, runCommand } from '../support/command.js'
+import { needs } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 import { someRecord } from '../support/sessions.js'
 
@@ -37,7 +38,7 @@ test('export, import, backup, restore and copy each keep everything', async (t) 
   t.same(await contentsOf(at('e')), before)
 })
 
-test('sessions go to a Redis and back', async (t) => {
+test('sessions go to a Redis and back', needs('redis-server'), async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const { folder, path } = await createDatabase(t)

@@ -7,6 +7,7 @@ import { Users } from '../../examples/login/users.js'
 import { TestClock, temporaryFolder } from '../support/app.js'
 import { launchBrowser } from '../support/browser.js'
 import { startChild } from '../support/child.js'
+import { needs } from '../support/needs.js'
 
 const PASSWORD = 'correct horse battery staple'
 const DAY = 86_400
@@ -49,7 +50,7 @@ async function sessionCookie(context: BrowserContext) {
   return (await context.cookies()).find(({ name }) => name === 'id')
 }
 
-test('the login example in Chromium', async (t) => {
+test('the login example in Chromium', needs('chromium'), async (t) => {
   const browser = await launchBrowser(t)
   const open = async (options: { userAgent?: string } = {}) => {
     const context = await browser.newContext(options)

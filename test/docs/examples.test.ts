@@ -3,6 +3,7 @@ import { type Test, test } from 'tap'
 import WebSocket from 'ws'
 import { cookieOf, temporaryFolder } from '../support/app.js'
 import { startChild } from '../support/child.js'
+import { needs } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 
 /** An example as a process, and a visitor with a cookie. */
@@ -50,7 +51,7 @@ test('shared database: notes and sessions side by side, also after a restart', a
   t.equal((await again.ask('/note', { headers: { cookie: '' } })).status, 404)
 })
 
-test('Redis: two servers share their sessions', async (t) => {
+test('Redis: two servers share their sessions', needs('redis-server'), async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const one = await start(t, 'examples/redis.ts', { REDIS: redis.url })

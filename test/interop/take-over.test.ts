@@ -6,12 +6,14 @@ import express from 'express'
 import expressSession from 'express-session'
 import Fastify, { type FastifyPluginCallback } from 'fastify'
 import { createClient } from 'redis'
-import { type Test, test } from 'tap'
+import type { Test } from 'tap'
 import { type FormerStore, type TakeOverOptions, takeOver } from '../../lib/take-over.js'
 import { cookieOf, createApp, listen } from '../support/app.js'
+import { testWith } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 import { until } from '../support/until.js'
 
+const test = testWith('redis-server')
 const secret = 'a former secret of thirty-two characters'
 const tomorrow = new Date(Date.now() + 86_400_000)
 

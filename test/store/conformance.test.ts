@@ -11,6 +11,7 @@ import { type RedisClient, RedisStore } from '../../lib/redis.js'
 import { borrowDatabase } from '../../lib/store/rocksdb/engine/database.js'
 import { recordKey } from '../../lib/store/rocksdb/format/keys.js'
 import { RocksDBStore } from '../../lib/store/rocksdb/rocksdb-store.js'
+import { needs } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 import { openApplicationDatabase, putRaw, type Traffic } from '../support/rocksdb.js'
 
@@ -78,7 +79,7 @@ function redisPlace(client: RedisClient, raw: (...args: string[]) => Promise<unk
   }
 }
 
-test('Redis through node-redis', async (t) => {
+test('Redis through node-redis', needs('redis-server'), async (t) => {
   const server = await startRedis()
   t.teardown(() => server.stop())
   const client = createClient({ url: server.url })
@@ -88,7 +89,7 @@ test('Redis through node-redis', async (t) => {
   for (const { name, run } of conformanceCases(place)) await t.test(name, run)
 })
 
-test('Redis through ioredis', async (t) => {
+test('Redis through ioredis', needs('redis-server'), async (t) => {
   const server = await startRedis()
   t.teardown(() => server.stop())
   const client = new Redis(server.url)

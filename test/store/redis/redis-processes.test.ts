@@ -1,6 +1,7 @@
 import { type Test, test } from 'tap'
 import { cookieOf } from '../../support/app.js'
 import { startChild } from '../../support/child.js'
+import { needs } from '../../support/needs.js'
 import { startRedis } from '../../support/redis.js'
 
 const UPDATES = 1000
@@ -26,7 +27,7 @@ async function twoServers(t: Test) {
   return { one, other, get }
 }
 
-test('two processes on one Redis share sessions as one would', async (t) => {
+test('two processes on one Redis share sessions as one would', needs('redis-server'), async (t) => {
   const { one, other, get } = await twoServers(t)
 
   await t.test(`of ${UPDATES} parallel updates none is lost`, async (t) => {

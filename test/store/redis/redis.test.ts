@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { Cluster, Redis } from 'ioredis'
 import { createClient, createCluster } from 'redis'
-import { type Test, test } from 'tap'
+import type { Test } from 'tap'
 import {
   copySessions,
   onInactivity,
@@ -21,9 +21,12 @@ import {
   temporaryFolder
 } from '../../support/app.js'
 import { Gate } from '../../support/gate.js'
+import { testWith } from '../../support/needs.js'
 import { type RedisProcess, startRedis } from '../../support/redis.js'
 import { CLIENTS, createRedisApp, somePrefix } from '../../support/redis-app.js'
 import { until } from '../../support/until.js'
+
+const test = testWith('redis-server')
 
 async function redisFor(t: Test, options: string[] = []): Promise<RedisProcess> {
   const server = await startRedis(options)

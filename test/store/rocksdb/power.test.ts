@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../../support/app.js'
 import { startChild } from '../../support/child.js'
+import { needs } from '../../support/needs.js'
 import { openApplicationDatabase } from '../../support/rocksdb.js'
 import { parseTrace, type SystemCall } from '../../support/strace.js'
 
@@ -62,37 +63,46 @@ function unproven(calls: SystemCall[]): number[] {
   return early
 }
 
-test("with durability 'power' no response leaves before its log is on the disk", async (t) => {
-  const calls = await traceServer(t, 'power')
-  t.same(unproven(calls), [])
+test(
+  "with durability 'power' no response leaves before its log is on the disk",
+  needs('strace'),
+  async (t) => {
+    const calls = await traceServer(t, 'power')
+    t.same(unproven(calls), [])
 
-  const logs = [...new Set(calls.filter(({ file }) => isLog(file)).map(({ file }) => file))]
-  t.ok(logs.length >= 4, `${logs.length} log files came one after the other`)
-  for (const log of logs) {
-    const folder = log.slice(0, log.lastIndexOf('/'))
-    const written = calls.find((call) => WRITES.has(call.name) && call.file === log)
-    const named = calls.find(
-      (call) => call.name === 'fsync' && call.file === folder && call.began > (written?.began ?? 0)
+    const logs = [...new Set(calls.filter(({ file }) => isLog(file)).map(({ file }) => file))]
+    t.ok(logs.length >= 4, `${logs.length} log files came one after the other`)
+    for (const log of logs) {
+      const folder = log.slice(0, log.lastIndexOf('/'))
+      const written = calls.find((call) => WRITES.has(call.name) && call.file === log)
+      const named = calls.find(
+        (call) =>
+          call.name === 'fsync' && call.file === folder && call.began > (written?.began ?? 0)
+      )
+      const carried = calls.find((call) => call.file === log && MARK.test(call.text))
+      const [mark] = MARK.exec(carried?.text ?? '') ?? []
+      if (mark === undefined) continue
+      const answered = calls.find((call) => isSocket(call.file) && call.text.includes(mark))
+      t.ok(named !== undefined, 'the folder that names it is synced')
+      t.ok((named?.ended ?? 0) < (answered?.began ?? 0), 'before the first response that needs it')
+    }
+    const synced = calls.filter(({ name }) => name === 'fsync').map(({ file }) => file)
+    const made = calls.filter(({ name, text }) => name === 'mkdir' && /deep/.test(text))
+    t.ok(made.length >= 2)
+    t.ok(
+      synced.some((file) => file.endsWith('/deep')),
+      'and so are the parents of new folders'
     )
-    const carried = calls.find((call) => call.file === log && MARK.test(call.text))
-    const [mark] = MARK.exec(carried?.text ?? '') ?? []
-    if (mark === undefined) continue
-    const answered = calls.find((call) => isSocket(call.file) && call.text.includes(mark))
-    t.ok(named !== undefined, 'the folder that names it is synced')
-    t.ok((named?.ended ?? 0) < (answered?.began ?? 0), 'before the first response that needs it')
   }
-  const synced = calls.filter(({ name }) => name === 'fsync').map(({ file }) => file)
-  const made = calls.filter(({ name, text }) => name === 'mkdir' && /deep/.test(text))
-  t.ok(made.length >= 2)
-  t.ok(
-    synced.some((file) => file.endsWith('/deep')),
-    'and so are the parents of new folders'
-  )
-})
+)
 
-test("the same look at durability 'process' finds responses that do not wait for the disk", async (t) => {
-  t.ok(unproven(await traceServer(t, 'process')).length > REQUESTS / 2)
-})
+test(
+  "the same look at durability 'process' finds responses that do not wait for the disk",
+  needs('strace'),
+  async (t) => {
+    t.ok(unproven(await traceServer(t, 'process')).length > REQUESTS / 2)
+  }
+)
 
 test('a log that the disk refuses is a 503, and its memory goes to a table file before the next', async (t) => {
   const path = await temporaryFolder(t)

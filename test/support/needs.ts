@@ -1,0 +1,18 @@
+import { type Test, test } from 'tap'
+import { INSISTS, PROGRAMS } from '../../scripts/system.js'
+
+/** The reason to skip what needs this program, or `false` where it is, or has to be. */
+export function lacks(program: keyof typeof PROGRAMS): string | false {
+  if (INSISTS || PROGRAMS[program].isPresent()) return false
+  return `${program} is not installed: npm run setup`
+}
+
+/** The options of a test that needs a program: `test('…', needs('strace'), async (t) => …)`. */
+export function needs(program: keyof typeof PROGRAMS): { skip: string | false } {
+  return { skip: lacks(program) }
+}
+
+/** In place of tap's `test` where all tests of a file need a program. */
+export function testWith(program: keyof typeof PROGRAMS) {
+  return (name: string, run: (t: Test) => Promise<unknown>) => test(name, needs(program), run)
+}
