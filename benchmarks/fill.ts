@@ -3,7 +3,7 @@ import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { openSessionStore } from '../lib/store/open-store.js'
-import { PROFILE } from './peers.js'
+import { PROFILE } from './session-data.js'
 
 const BATCH = 2000
 const DAY = 86_400_000
@@ -16,10 +16,10 @@ export function idOf(number: number): string {
 /**
  * Makes a database with so many sessions of about 500 bytes.
  *
- * @param expired whether their time is over, so that the reaper has something to do
+ * @param expired how many of them are past their time, so that the reaper has something to do
  * @returns its folder
  */
-export async function fillDatabase(sessions: number, expired: boolean): Promise<string> {
+export async function fillDatabase(sessions: number, expired: number): Promise<string> {
   const { openSessionStore: open } = (await import('../dist/store/open-store.js' as string)) as {
     openSessionStore: typeof openSessionStore
   }
@@ -29,10 +29,12 @@ export async function fillDatabase(sessions: number, expired: boolean): Promise<
   const folder = await mkdtemp(join(tmpdir(), 'sled-bench-'))
   const store = await open(folder)
   const now = Date.now()
-  const expiresAt = expired ? now + 1 : now + 14 * DAY
+  const every = sessions / expired
   for (let at = 0; at < sessions; at += BATCH) {
     const saves: Promise<void>[] = []
     for (let number = at; number < Math.min(at + BATCH, sessions); number++) {
+      const past = Math.floor((number + 1) / every) > Math.floor(number / every)
+      const expiresAt = past ? now + 1 : now + 14 * DAY
       const record = store.create(handleOf(idOf(number)), now, now, expiresAt)
       record.apply('profile', JSON.stringify(PROFILE))
       saves.push(store.save(record, null).then(() => store.release(record)))

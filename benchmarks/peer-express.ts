@@ -1,4 +1,4 @@
-import { BIG, PROFILE } from './peers.js'
+import { BIG, PROFILE } from './session-data.js'
 
 interface Request {
   session: { counter?: number; profile?: string; destroy(done: () => void): void }

@@ -10,11 +10,8 @@ import Fastify, {
 } from 'fastify'
 import type { SledSessionOptions } from '../lib/index.js'
 import { expressApp } from './peer-express.js'
+import { BIG, PROFILE } from './session-data.js'
 
-/** One text of a session that all peers keep beside the counter, so that records have a real size. */
-export const PROFILE = 'x'.repeat(400)
-/** A session for those who keep much in one. */
-export const BIG = 'x'.repeat(32 * 1024)
 const SECRET = 'a secret for benchmarks that is of no other use whatever'
 
 /** How one peer reads and writes. */

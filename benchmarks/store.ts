@@ -9,8 +9,8 @@ import type { openDatabase } from '../lib/store/rocksdb/engine/database.js'
 import type { LiveRecord } from '../lib/store/rocksdb/live-record.js'
 import type { RocksDBStore } from '../lib/store/rocksdb/rocksdb-store.js'
 import { idOf } from './fill.js'
-import { PROFILE } from './peers.js'
 import { machine } from './report.js'
+import { PROFILE } from './session-data.js'
 import { type Spread, spread } from './statistics.js'
 
 /**

@@ -81,7 +81,7 @@ function zipf(count: number): () => number {
 }
 
 /** 90 % reads, 9 % counts, and 1 % that begin a session or end one that was begun so. */
-function mixture(visitors: Visitor[]): () => Shot {
+export function mixture(visitors: Visitor[]): () => Shot {
   const draw = zipf(visitors.length)
   const begun: string[] = []
   return () => {
@@ -177,7 +177,7 @@ export const WORKLOADS: Record<string, Workload> = {
     title: 'Cold: 1,000,000 sessions, a cache of 1 %, uniform reads',
     takesPart: (peer) => peer === BASELINE || /1M stored/.test(peer),
     async prepare({ cold }) {
-      return { COLD_FOLDER: await fillDatabase(cold, false) }
+      return { COLD_FOLDER: await fillDatabase(cold, 0) }
     },
     run: (server, { seconds, cold }) =>
       loop(server, seconds, () => ({
@@ -190,7 +190,7 @@ export const WORKLOADS: Record<string, Workload> = {
     takesPart: (peer) => [BASELINE, OURS].includes(peer) || /power|reaping|^@fastify/.test(peer),
     // The reaper leaves nothing behind for the next round.
     async prepareRound({ expired }) {
-      return { EXPIRED_FOLDER: await fillDatabase(expired, true) }
+      return { EXPIRED_FOLDER: await fillDatabase(expired, expired) }
     },
     run: atFixedRate
   }
