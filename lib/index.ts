@@ -49,6 +49,6 @@ export type {
   StoreLogger
 } from './store/session-store.js'
 export type { CacheStats, ReaperStats, StoreStats, WriteStats } from './store/stats.js'
-export { type CopyResult, copySessions } from './transfer/copy.js'
+export { type CopyOptions, type CopyResult, copySessions } from './transfer/copy.js'
 export { exportSessions } from './transfer/export.js'
 export { type ImportResult, importSessions } from './transfer/import.js'

@@ -147,6 +147,16 @@ export interface SessionStore {
   putRecords(records: readonly SessionRecord[]): Promise<void>
 
   /**
+   * When a copy from another store last made this one the same, in ms since 1970; `null` if none
+   * has. What was seen here later has been in use here. With `noteCopy`, for stores that keep
+   * sessions; to one that has neither, every session of its own is newer than a copy.
+   */
+  lastCopyAt?(): Promise<number | null>
+
+  /** Notes for `lastCopyAt` that this store is now a copy of another; resolves when it is durable. */
+  noteCopy?(at: number): Promise<void>
+
+  /**
    * What the store tells about itself, at a bounded cost. A store that has nothing to tell may
    * leave this out.
    */

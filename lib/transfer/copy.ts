@@ -1,100 +1,187 @@
+import { RecordCorruptError, storeFailure } from '../errors.js'
 import type { SessionRecord } from '../record/record.js'
 import type { LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
 import { RecordWriter } from './batches.js'
 import { estimate } from './export.js'
+import { type Pair, pairs, same } from './pairs.js'
 
-/** What a copy did. */
+/** Options of {@link copySessions}. */
+export interface CopyOptions extends LongOperation {
+  /**
+   * Deletes from the target what the source no longer has, so that a logout between two copies
+   * holds. Default false: it stays.
+   */
+  mirror?: boolean
+  /**
+   * Gives up what is newer in the target: it is replaced and, with `mirror`, deleted like the rest.
+   * Default false: it stays as it is, and is counted.
+   */
+  overwriteNewer?: boolean
+  /** The clock, in ms since 1970. Default the system's. */
+  now?: () => number
+}
+
+/** What a copy did. The two stores hold the same if `others` and `different` are 0. */
 export interface CopyResult {
   /** Sessions of the source. */
   readonly sessions: number
   /** Those of them that the target did not have, or had otherwise. */
   readonly copied: number
+  /** Sessions that the source does not have and that were deleted from the target. */
+  readonly deleted: number
   /** Sessions that the target has and the source does not: they stay. */
   readonly others: number
   /** Sessions that are not in the target as they are in the source, found by a second look. */
   readonly different: number
+  /**
+   * How many of `others` and `different` are newer in the target: seen there since the last copy
+   * to it or, if there was none, not known to come from one.
+   */
+  readonly newer: number
 }
 
 /**
  * Copies all sessions of one store to another and then compares them one by one. Run again, it
  * copies only what differs: so it goes on where it stopped, and catches up with a source that
- * was in use.
+ * was in use. What is newer in the target is left alone.
+ *
+ * @throws what the stores throw, and the reason of an aborted `signal`
  */
 export async function copySessions(
   from: SessionStore,
   to: SessionStore,
-  { onProgress, signal, now = Date.now }: LongOperation & { now?: () => number } = {}
+  options: CopyOptions = {}
 ): Promise<CopyResult> {
+  const { onProgress, signal, now = Date.now, mirror = false, overwriteNewer = false } = options
+  const startedAt = now()
   const total = await estimate(from)
+  const age = new Age(await lastCopyOf(from, to))
   let done = 0
   const check = (): void => {
     signal?.throwIfAborted()
     onProgress?.({ done, total })
   }
   const writer = new RecordWriter(to, check)
-  let others = 0
+  let targetsOwn = 0
+  let lastSeenAt = startedAt
   for await (const [wanted, present] of pairs(from, to)) {
-    if (wanted === null) {
-      others++
-      continue
-    }
+    const newer = present !== null && age.isNewer(present, wanted)
+    if (newer) targetsOwn++
+    if (wanted === null) continue
     done++
-    if (present === null || !same(wanted, present)) await writer.add(wanted)
+    lastSeenAt = Math.max(lastSeenAt, wanted.lastSeenAt)
+    const wrong = present === null || !same(wanted, present)
+    if (wrong && (!newer || overwriteNewer)) await writer.add(wanted)
     if (done % PROGRESS_EVERY === 0) check()
   }
   await writer.flush()
 
-  let different = 0
-  for await (const [wanted, present] of pairs(from, to)) {
-    signal?.throwIfAborted()
-    // One that has just run out may be missing in what was read last.
-    if (wanted === null || wanted.expiresAt <= now()) continue
-    if (present === null || !same(wanted, present)) different++
+  if (targetsOwn === 0 || (mirror && overwriteNewer)) {
+    age.lastCopy = lastSeenAt
+    await to.noteCopy?.(lastSeenAt)
   }
-  return { sessions: done, copied: writer.written, others, different }
+  const ended = new EndedSessions(from, to, now)
+  const left = { others: 0, different: 0, newer: 0 }
+  for await (const pair of pairs(from, to)) {
+    signal?.throwIfAborted()
+    if (!isDifferent(pair, now())) continue
+    const [wanted, present] = pair
+    const newer = present !== null && age.isNewer(present, wanted)
+    if (wanted === null && mirror && (!newer || overwriteNewer)) {
+      if (await ended.delete(present)) continue
+    }
+    if (newer) left.newer++
+    if (wanted === null) left.others++
+    else left.different++
+  }
+  await ended.flush()
+  return { sessions: done, copied: writer.written, deleted: ended.deleted, ...left }
 }
 
 const PROGRESS_EVERY = 1000
 
-/** The sessions of both by their handles, side by side: stores list them in one order. */
-async function* pairs(
-  from: SessionStore,
-  to: SessionStore
-): AsyncGenerator<[SessionRecord | null, SessionRecord | null]> {
-  const wanted = from.records()[Symbol.asyncIterator]()
-  const present = to.records()[Symbol.asyncIterator]()
-  try {
-    let [a, b] = await Promise.all([next(wanted), next(present)])
-    while (a !== null || b !== null) {
-      const order = compare(a, b)
-      yield [order <= 0 ? a : null, order >= 0 ? b : null]
-      ;[a, b] = await Promise.all([order <= 0 ? next(wanted) : a, order >= 0 ? next(present) : b])
-    }
-  } finally {
-    await Promise.all([wanted.return?.(), present.return?.()])
+/**
+ * When one of the two was last made the same as the other, in ms since 1970: on the way back, it is
+ * the source that was filled by a copy.
+ */
+async function lastCopyOf(from: SessionStore, to: SessionStore): Promise<number> {
+  const times = await Promise.all([from.lastCopyAt?.(), to.lastCopyAt?.()])
+  return Math.max(...times.map((time) => time ?? Number.NEGATIVE_INFINITY))
+}
+
+/** Tells what the target has by copies from what has come or been used there since. */
+class Age {
+  lastCopy: number
+
+  constructor(lastCopy: number) {
+    this.lastCopy = lastCopy
+  }
+
+  isNewer(present: SessionRecord, wanted: SessionRecord | null): boolean {
+    if (present.lastSeenAt <= this.lastCopy) return false
+    return wanted === null || present.lastSeenAt > wanted.lastSeenAt
   }
 }
 
-async function next(walk: AsyncIterator<SessionRecord>): Promise<SessionRecord | null> {
-  const { done, value } = await walk.next()
-  return done === true ? null : value
+function isDifferent([wanted, present]: Pair, now: number): boolean {
+  // One that has just run out may be missing in what was read last.
+  if ((wanted ?? present).expiresAt <= now) return false
+  return wanted === null || present === null || !same(wanted, present)
 }
 
-/** By the bytes of the handle; the end comes behind all. */
-function compare(a: SessionRecord | null, b: SessionRecord | null): number {
-  if (a === null || b === null) return Number(a === null) - Number(b === null)
-  return Buffer.from(a.handle, 'base64url').compare(Buffer.from(b.handle, 'base64url'))
+/** Deletes from the target what has ended in the source, a batch at a time. */
+class EndedSessions {
+  readonly #from: SessionStore
+  readonly #to: SessionStore
+  readonly #now: () => number
+  #batch: Promise<void>[] = []
+  deleted = 0
+
+  constructor(from: SessionStore, to: SessionStore, now: () => number) {
+    this.#from = from
+    this.#to = to
+    this.#now = now
+  }
+
+  /** Resolves to whether it has ended: a walk over a store in use may miss what is there. */
+  async delete({ handle }: SessionRecord): Promise<boolean> {
+    if (!(await this.#hasEnded(handle))) return false
+    const deleting = this.#delete(handle)
+    // It is awaited with its batch, which another may fail first.
+    deleting.catch(() => {})
+    this.#batch.push(deleting)
+    if (this.#batch.length === BATCH) await this.flush()
+    return true
+  }
+
+  async flush(): Promise<void> {
+    const batch = this.#batch
+    this.#batch = []
+    await Promise.all(batch)
+  }
+
+  /** What is damaged in the source has not ended: the target may have the last good copy of it. */
+  async #hasEnded(handle: string): Promise<boolean> {
+    try {
+      const record = await this.#from.read(handle)
+      return record === null || record.expiresAt <= this.#now()
+    } catch (error) {
+      if (error instanceof RecordCorruptError) return false
+      throw storeFailure('read a session', error)
+    }
+  }
+
+  async #delete(handle: string): Promise<void> {
+    try {
+      const record = await this.#to.loadByHandle(handle)
+      if (record === null) return
+      await this.#to.destroy(record).finally(() => this.#to.release(record))
+      this.deleted++
+    } catch (error) {
+      throw storeFailure('destroy a session', error)
+    }
+  }
 }
 
-/** Keys in whatever order: a store need not keep it. */
-function same(a: SessionRecord, b: SessionRecord): boolean {
-  if (a.data.size !== b.data.size) return false
-  for (const [key, text] of a.data) if (b.data.get(key) !== text) return false
-  return withoutData(a) === withoutData(b)
-}
-
-function withoutData(record: SessionRecord): string {
-  const { handle, createdAt, lastSeenAt, expiresAt, expiry, principal, metadata } = record
-  return JSON.stringify([handle, createdAt, lastSeenAt, expiresAt, expiry, principal, metadata])
-}
+const BATCH = 128

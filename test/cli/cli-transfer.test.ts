@@ -1,12 +1,14 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { createClient } from 'redis'
 import { test } from 'tap'
-import { openSessionStore } from '../../lib/index.js'
+import { openSessionStore, type SessionRecord } from '../../lib/index.js'
+import { RedisStore } from '../../lib/redis.js'
 import { temporaryFolder } from '../support/app.js'
 import { contentsOf, createDatabase, json, runCommand } from '../support/command.js'
 import { needs } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
-import { someRecord } from '../support/sessions.js'
+import { contents, someRecord } from '../support/sessions.js'
 
 test('export, import, backup, restore and copy each keep everything', async (t) => {
   const { folder, path } = await createDatabase(t)
@@ -32,7 +34,8 @@ test('export, import, backup, restore and copy each keep everything', async (t) 
   t.same(await contentsOf(at('d')), before)
   t.match(await runCommand(['restore', at('c c'), at('d')]), { code: 1, stderr: /not empty/ })
 
-  const copied = { sessions: 40, copied: 40, others: 0, different: 0 }
+  const same = { deleted: 0, others: 0, different: 0, newer: 0 }
+  const copied = { sessions: 40, copied: 40, ...same }
   t.same(await json(t, 'copy', '--from', path, '--to', at('e')), copied)
   t.same(await json(t, 'copy', '--from', path, '--to', at('e')), { ...copied, copied: 0 })
   t.same(await contentsOf(at('e')), before)
@@ -43,7 +46,7 @@ test('sessions go to a Redis and back', needs('redis-server'), async (t) => {
   t.teardown(() => redis.stop())
   const { folder, path } = await createDatabase(t)
   const before = await contentsOf(path)
-  const copied = { sessions: 40, copied: 40, others: 0, different: 0 }
+  const copied = { sessions: 40, copied: 40, deleted: 0, others: 0, different: 0, newer: 0 }
   t.same(await json(t, 'copy', '--from', path, '--to', redis.url), copied)
   t.same(await json(t, 'copy', '--from', path, '--to', redis.url), { ...copied, copied: 0 })
   t.same(await json(t, 'copy', '--from', redis.url, '--to', join(folder, 'back')), copied)
@@ -53,6 +56,43 @@ test('sessions go to a Redis and back', needs('redis-server'), async (t) => {
   t.match(gone, { code: 1, stderr: /could not reach Redis/ })
   const other = await runCommand(['copy', '--from', path, '--to', 'http://x'])
   t.match(other, { code: 2, stderr: /redis:\/\// })
+})
+
+test('what ended between two copies is deleted by a mirror, there and on the way back', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const { path } = await createDatabase(t)
+  const there = ['copy', '--from', path, '--to', redis.url]
+  t.match(await runCommand(there), { code: 0, stdout: /both hold the same sessions/ })
+  const ended = (await contentsOf(path))[7] as { handle: string; principal: string }
+  t.match(await json(t, 'revoke', path, ended.handle), { revoked: 1 })
+
+  const plain = await runCommand(there)
+  t.match(plain, { code: 4, stdout: /the two differ\nonly in the target.*: 1\. .*--mirror/ })
+  t.notMatch(plain.stdout, /the same sessions/)
+  const mirrored = await runCommand([...there, '--mirror'])
+  t.match(mirrored, { code: 0, stdout: /no longer has them: 1\n.*both hold the same/ })
+
+  const client = createClient({ url: redis.url })
+  await client.connect()
+  t.teardown(() => client.destroy())
+  const store = new RedisStore({ client })
+  await store.open({ now: Date.now, log: { debug() {}, info() {}, warn() {}, error() {} } })
+  const [last] = (await contentsOf(path)) as [{ handle: string }]
+  await store.destroy((await store.loadByHandle(last.handle)) as SessionRecord)
+  const later = someRecord(1, Date.now() + 10_000)
+  await store.putRecords([later])
+
+  const wrong = await runCommand([...there, '--mirror'])
+  t.match(wrong, { code: 4, stdout: /newer in the target, of these: 1\..*--overwrite-newer/ })
+  t.ok(await store.read(later.handle), 'the wrong direction loses nobody')
+  const back = ['copy', '--from', redis.url, '--to', path, '--mirror']
+  await store.destroy((await store.loadByHandle(last.handle)) as SessionRecord)
+  t.match(await runCommand(back), { code: 0, stdout: /no longer has them: 1\n/ })
+  t.same(await contentsOf(path), await contents(store))
+  await store.destroy((await store.loadByHandle(later.handle)) as SessionRecord)
+  t.match(await runCommand([...there, '--mirror']), { code: 0, stdout: /copied: 1\n/ })
+  t.same(await contentsOf(path), await contents(store))
 })
 
 test('another column family', async (t) => {

@@ -13,6 +13,7 @@ export class MemoryStore implements SessionStore {
   /** As last saved: the live record already has what requests under way have set. */
   readonly #saved = new Map<string, SessionRecord>()
   #now: () => number = Date.now
+  #lastCopyAt: number | null = null
 
   async open(context: StoreContext): Promise<void> {
     this.#now = context.now
@@ -99,6 +100,14 @@ export class MemoryStore implements SessionStore {
       this.#records.set(record.handle, record.copy())
       this.#saved.set(record.handle, record.copy())
     }
+  }
+
+  async lastCopyAt(): Promise<number | null> {
+    return this.#lastCopyAt
+  }
+
+  async noteCopy(at: number): Promise<void> {
+    this.#lastCopyAt = at
   }
 
   async stats(): Promise<StoreStats> {

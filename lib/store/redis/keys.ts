@@ -9,12 +9,15 @@ export class RedisKeys {
   readonly expiry: string
   /** Sorted set without scores: all sessions, in the order of their handles. */
   readonly handles: string
+  /** Text: when a copy from another store last made this one the same. */
+  readonly copied: string
   readonly #prefix: string
 
   constructor(prefix: string) {
     this.#prefix = prefix
     this.expiry = `${prefix}expiry`
     this.handles = `${prefix}handles`
+    this.copied = `${prefix}copied`
   }
 
   /** Hash: one session. */

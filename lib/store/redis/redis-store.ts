@@ -191,6 +191,15 @@ export class RedisStore implements SessionStore {
     }
   }
 
+  async lastCopyAt(): Promise<number | null> {
+    const text = await guard('read the time of a copy', () => this.#server.text(this.#keys.copied))
+    return text === null ? null : Number(text)
+  }
+
+  noteCopy(at: number): Promise<void> {
+    return guard('note a copy', () => this.#server.setText(this.#keys.copied, String(at)))
+  }
+
   /** Redis has mostly done it already; what is left of them in the indexes is counted and removed. */
   async deleteExpired(onProgress?: (deleted: number) => void): Promise<number> {
     const now = this.#context.now()

@@ -23,6 +23,14 @@ export class RedisServer {
     return fieldsOf(await this.#send(key, ['HGETALL', key]))
   }
 
+  async text(key: string): Promise<string | null> {
+    return (await this.#send(key, ['GET', key])) as string | null
+  }
+
+  async setText(key: string, text: string): Promise<void> {
+    await this.#send(key, ['SET', key, text])
+  }
+
   async members(key: string): Promise<string[]> {
     return (await this.#send(key, ['ZRANGE', key, '0', '-1'])) as string[]
   }

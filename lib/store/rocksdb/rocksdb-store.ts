@@ -24,6 +24,7 @@ import { WalSync } from './engine/wal-sync.js'
 import {
   expiryKey,
   indexTime,
+  META_KEY,
   parsePrincipalKey,
   principalKey,
   principalRange,
@@ -31,7 +32,7 @@ import {
   recordKey,
   recordRange
 } from './format/keys.js'
-import { checkFormat } from './format/meta.js'
+import { checkFormat, encodeMeta, type FormatMeta } from './format/meta.js'
 import { upgradeFormat } from './format/migrations.js'
 import { decodeRecord, encodeRecord } from './format/record-codec.js'
 import { LiveRecord } from './live-record.js'
@@ -207,6 +208,29 @@ export class RocksDBStore implements SessionStore {
       await Promise.all(records.map((record) => this.#overwrite(record)))
     } finally {
       for (const record of held) if (record !== null) this.release(record)
+    }
+  }
+
+  async lastCopyAt(): Promise<number | null> {
+    try {
+      const meta = await checkFormat(this.#connection)
+      return meta?.copied === undefined ? null : Date.parse(meta.copied)
+    } catch (error) {
+      throw storeFailure('read the time of a copy', error)
+    }
+  }
+
+  async noteCopy(at: number): Promise<void> {
+    // To the whole ms after it, as nothing that was copied may be later.
+    const copied = new Date(Math.ceil(at)).toISOString()
+    try {
+      const meta = (await checkFormat(this.#connection)) as FormatMeta
+      await this.#commit.add({
+        writeTo: (batch) => batch.tryPut(META_KEY, encodeMeta({ ...meta, copied })),
+        settled: () => {}
+      })
+    } catch (error) {
+      throw storeFailure('note a copy', error)
     }
   }
 

@@ -15,9 +15,11 @@ import {
 import { ExitCode } from './exit-code.js'
 import { count } from './output.js'
 
-interface CopyOptions extends CommonOptions {
+interface CopyCommandOptions extends CommonOptions {
   from: string
   to: string
+  mirror?: boolean
+  overwriteNewer?: boolean
 }
 
 /** Adds `copy`. */
@@ -25,34 +27,55 @@ export function addCopyCommand(program: Command, start: Start): void {
   program.addCommand(
     createCommand('copy', 'Copies all sessions to another store, then compares them one by one.', [
       'copy --from ./storage --to redis://127.0.0.1:6379',
-      'copy --from redis://127.0.0.1:6379 --to ./storage'
+      'copy --from ./storage --to redis://127.0.0.1:6379 --mirror',
+      'copy --from redis://127.0.0.1:6379 --to ./storage --mirror'
     ])
       .requiredOption('--from <place>', 'folder of a database, or URL of a Redis or Valkey')
-      .requiredOption('--to <place>', 'the same; sessions that it has already stay')
-      .action((options: CopyOptions) => start(options, (c) => copy(options, c)))
+      .requiredOption('--to <place>', 'the same; what is newer there stays')
+      .option('--mirror', 'delete from the target what the source no longer has')
+      .option('--overwrite-newer', 'give up what is newer in the target')
+      .action((options: CopyCommandOptions) => start(options, (c) => copy(options, c)))
   )
 }
 
-async function copy({ from, to }: CopyOptions, context: Context): Promise<ExitCode> {
+async function copy(options: CopyCommandOptions, context: Context): Promise<ExitCode> {
+  const { from, to, mirror = false, overwriteNewer = false } = options
   const { output, signal } = context
   const result = await withSource(from, context, (source) =>
     withTarget(to, context, (target) =>
-      withProgress('copy', (onProgress) => copySessions(source, target, { signal, onProgress }))
+      withProgress('copy', (onProgress) =>
+        copySessions(source, target, { signal, onProgress, mirror, overwriteNewer })
+      )
     )
   )
-  await output.result(result, describe)
-  return result.different === 0 ? ExitCode.Done : ExitCode.ProblemsFound
+  await output.result(result, (counts) => describe(counts, mirror))
+  return isSame(result) ? ExitCode.Done : ExitCode.ProblemsFound
 }
 
-function describe({ sessions, copied, others, different }: CopyResult): string {
-  const same = sessions - copied
-  const lines = [`${count(sessions)} sessions: ${count(copied)} copied, ${count(same)} were there`]
-  if (others > 0) lines.push(`${count(others)} others are in the target, and stay`)
-  lines.push(
-    different === 0
-      ? 'compared one by one: all are the same'
-      : `${count(different)} are not the same: the target is in use, or lost them; run it again`
-  )
+function isSame({ others, different }: CopyResult): boolean {
+  return others === 0 && different === 0
+}
+
+function describe(result: CopyResult, mirror: boolean): string {
+  const { sessions, copied, deleted, others, different, newer } = result
+  const lines = [`sessions of the source: ${count(sessions)}, of which copied: ${count(copied)}`]
+  if (deleted > 0) lines.push(`deleted, as the source no longer has them: ${count(deleted)}`)
+  if (isSame(result)) lines.push('compared one by one: both hold the same sessions')
+  else lines.push('compared one by one: the two differ')
+  if (others > 0) {
+    const advice = mirror
+      ? ''
+      : '. What has ended in the source is alive there: --mirror deletes it'
+    lines.push(`only in the target, and left there: ${count(others)}${advice}`)
+  }
+  if (different > 0) {
+    lines.push(`not the same: ${count(different)}. One of the two is in use, or lost them`)
+  }
+  if (newer > 0) {
+    lines.push(
+      `newer in the target, of these: ${count(newer)}. They have come or been used there since it was last a copy; is the direction right? --overwrite-newer gives them up`
+    )
+  }
   return lines.join('\n')
 }
 

@@ -14,6 +14,8 @@ export interface FormatMeta {
   readonly migrating?: { readonly to: number; readonly after: string }
   /** The migrations that are done. */
   readonly migrated?: readonly { readonly to: number; readonly at: string }[]
+  /** When a copy from another store last made this one the same. */
+  readonly copied?: string
 }
 
 /**

@@ -1,0 +1,44 @@
+import type { SessionRecord } from '../record/record.js'
+import type { SessionStore } from '../store/session-store.js'
+
+/** A session of the source and the one of the same handle in the target; one of them may be none. */
+export type Pair = readonly [SessionRecord, SessionRecord | null] | readonly [null, SessionRecord]
+
+/** The sessions of both by their handles, side by side: stores list them in one order. */
+export async function* pairs(from: SessionStore, to: SessionStore): AsyncGenerator<Pair> {
+  const wanted = from.records()[Symbol.asyncIterator]()
+  const present = to.records()[Symbol.asyncIterator]()
+  try {
+    let [a, b] = await Promise.all([next(wanted), next(present)])
+    while (a !== null || b !== null) {
+      const order = compare(a, b)
+      yield [order <= 0 ? a : null, order >= 0 ? b : null] as Pair
+      ;[a, b] = await Promise.all([order <= 0 ? next(wanted) : a, order >= 0 ? next(present) : b])
+    }
+  } finally {
+    await Promise.all([wanted.return?.(), present.return?.()])
+  }
+}
+
+/** Keys in whatever order: a store need not keep it. */
+export function same(a: SessionRecord, b: SessionRecord): boolean {
+  if (a.data.size !== b.data.size) return false
+  for (const [key, text] of a.data) if (b.data.get(key) !== text) return false
+  return withoutData(a) === withoutData(b)
+}
+
+async function next(walk: AsyncIterator<SessionRecord>): Promise<SessionRecord | null> {
+  const { done, value } = await walk.next()
+  return done === true ? null : value
+}
+
+/** By the bytes of the handle; the end comes behind all. */
+function compare(a: SessionRecord | null, b: SessionRecord | null): number {
+  if (a === null || b === null) return Number(a === null) - Number(b === null)
+  return Buffer.from(a.handle, 'base64url').compare(Buffer.from(b.handle, 'base64url'))
+}
+
+function withoutData(record: SessionRecord): string {
+  const { handle, createdAt, lastSeenAt, expiresAt, expiry, principal, metadata } = record
+  return JSON.stringify([handle, createdAt, lastSeenAt, expiresAt, expiry, principal, metadata])
+}
