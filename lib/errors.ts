@@ -102,6 +102,12 @@ export const RouteWithoutSessionError: ErrorClass<Options> = createError(
   'This route has config.session set to false, so nothing can be kept for its visitor: remove that setting.'
 )
 
+/** A session would begin where the browser does not send its cookie. */
+export const OutsideCookiePathError: ErrorClass<[path: string, ...Options]> = createError(
+  'SLED_SESSION_OUTSIDE_COOKIE_PATH',
+  'The session cookie has the path "%s", and this request is outside of it: a session that begins here would take the place of the one that the browser has there. Set nothing here, or widen "cookie.path".'
+)
+
 /** A session that was found by its handle was asked for its id. */
 export const SessionIdUnknownError: ErrorClass<Options> = createError(
   'SLED_SESSION_ID_UNKNOWN',

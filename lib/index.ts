@@ -11,6 +11,7 @@ export {
   InvalidOptionError,
   InvalidPrincipalError,
   NotSupportedError,
+  OutsideCookiePathError,
   PathUnusableError,
   RecordCorruptError,
   RouteWithoutSessionError,

@@ -59,6 +59,8 @@ export interface SledSessionOptions {
   reapInterval?: Duration | number | false
   /** Whether responses that set the cookie say `Cache-Control: no-store`. Default true. */
   noStore?: boolean
+  /** Whether responses whose handler read or wrote the session say `Vary: Cookie`. Default true. */
+  vary?: boolean
   /** The most that one session may hold, in bytes of UTF-8. Default 65,536. */
   maxRecordSize?: number
   /** Memory for the store in all, in bytes: live records and memtables. Default 64 MiB. */
@@ -81,6 +83,7 @@ export interface CheckedOptions {
   readonly touchInterval: number | null
   readonly reapInterval: number | null
   readonly noStore: boolean
+  readonly vary: boolean
   readonly maxRecordSize: number
   readonly memory: number
   readonly now: () => number
@@ -104,6 +107,7 @@ const KNOWN = new Set<string>([
   'touchInterval',
   'reapInterval',
   'noStore',
+  'vary',
   'maxRecordSize',
   'memory',
   'now',
@@ -145,6 +149,7 @@ export function checkOptions(options: SledSessionOptions): CheckedOptions {
         ? null
         : duration('reapInterval', reapInterval, LONGEST_TIMER, 'or false'),
     noStore: boolean('noStore', options.noStore, true),
+    vary: boolean('vary', options.vary, true),
     maxRecordSize: bytes('maxRecordSize', options.maxRecordSize ?? 65_536, 256, 16 * MIB),
     memory: bytes('memory', options.memory ?? 64 * MIB, MIB, Number.MAX_SAFE_INTEGER),
     now: checkClock(options.now ?? Date.now)

@@ -4,7 +4,7 @@ import { handleOf, shortHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
 import type { Registration } from '../session/registration.js'
 import type { CookieAttributes } from './cookie/attributes.js'
-import { hasSeveral } from './cookie/header.js'
+import { findCookies } from './cookie/header.js'
 
 /** Whether anybody wants to know why a request got no session: finding out is extra work. */
 export function isWatched(request: FastifyRequest): boolean {
@@ -26,9 +26,27 @@ export function explainUnread(
 ): void {
   let reason: RejectionReason
   if (value !== null) reason = form.resembles(value) ? 'unauthentic' : 'malformed'
-  else if (hasSeveral(request.raw.headers.cookie ?? '', name)) reason = 'ambiguous'
+  else if (findCookies(request.raw.headers.cookie ?? '', name).length > 1) reason = 'ambiguous'
   else return
-  request.log.debug({ cookie: name, reason }, `the session cookie was refused: ${WORDS[reason]}`)
+  refuse(request, sessionName, name, reason)
+}
+
+/** Says that several cookies of this request are live sessions. */
+export function explainAmbiguous(
+  request: FastifyRequest,
+  { sessionName }: Registration,
+  { name }: CookieAttributes
+): void {
+  refuse(request, sessionName, name, 'ambiguous')
+}
+
+function refuse(
+  request: FastifyRequest,
+  sessionName: string,
+  cookie: string,
+  reason: RejectionReason
+): void {
+  request.log.debug({ cookie, reason }, `the session cookie was refused: ${WORDS[reason]}`)
   events.rejected.publish({ sessionName, reason })
 }
 

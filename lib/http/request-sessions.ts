@@ -5,18 +5,30 @@ import type {
   FastifyRequest,
   HookHandlerDoneFunction
 } from 'fastify'
-import { SessionNotLoadedError } from '../errors.js'
+import {
+  OutsideCookiePathError,
+  RouteWithoutSessionError,
+  SessionNotLoadedError
+} from '../errors.js'
 import { announce, announceStoreFailure, events } from '../events.js'
 import type { SessionRecord } from '../record/record.js'
 import type { Registration } from '../session/registration.js'
 import { Session } from '../session/session.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
-import { isCookieBehind, isStoreBehind, noteActivity } from '../session/working-record.js'
+import {
+  cookieLifetime,
+  isCookieBehind,
+  isStoreBehind,
+  noteActivity
+} from '../session/working-record.js'
 import { setCookieHeader } from './cookie/attributes.js'
+import { keepFromSharedCaches, varyByCookie } from './cookie/caching.js'
 import type { DecodedCookie } from './cookie/form.js'
 import { findCookie } from './cookie/header.js'
+import { isWithin } from './cookie/scope.js'
+import { decodeCookies, findLive } from './cookie/several.js'
 import type { CheckedOptions } from './options.js'
-import { explainMiss, explainUnread, isWatched } from './rejected-cookie.js'
+import { explainAmbiguous, explainMiss, explainUnread, isWatched } from './rejected-cookie.js'
 import { type CloseListener, whenClosed } from './response-closed.js'
 
 /**
@@ -57,7 +69,7 @@ export class RequestSessions {
   // not mix.
   readonly #slot: symbol
   readonly #onClose: CloseListener
-  #warnedOfPlainHttp = false
+  readonly #warned = new Set<string>()
 
   constructor(options: CheckedOptions, policy: Registration) {
     this.#options = options
@@ -102,7 +114,7 @@ export class RequestSessions {
     if (visit.reply.raw.headersSent) visit.left = true
     else this.#watch(visit)
     const work = new UnitOfWork(this.#policy, null, null, 'none')
-    if (isSkipped(request)) work.seal()
+    this.#seal(request, work)
     if (visit.left) work.end()
     visit.work = work
     visit.session = null
@@ -119,10 +131,23 @@ export class RequestSessions {
     visit.record = null
     // A cookie under an old key is replaced by one under the current key.
     const work = new UnitOfWork(this.#policy, record, id, stale ? 'set' : 'none')
-    if (isSkipped(request)) work.seal()
+    this.#seal(request, work)
     if (visit.left) work.detach()
     visit.work = work
     return work
+  }
+
+  /** Where no session may begin. */
+  #seal(request: FastifyRequest, work: UnitOfWork): void {
+    if (isSkipped(request)) work.seal(() => new RouteWithoutSessionError())
+    else if (this.#isOutside(request)) {
+      work.seal(() => new OutsideCookiePathError(this.#options.cookie.path))
+    }
+  }
+
+  #isOutside(request: FastifyRequest): boolean {
+    const { path } = this.#options.cookie
+    return path !== '/' && !isWithin(path, request.originalUrl)
   }
 
   #sessionOf(request: FastifyRequest): Session {
@@ -163,6 +188,10 @@ export class RequestSessions {
     }
     // Before the store is asked: the visitor may be gone when it answers.
     this.#watch(visit)
+    if (Array.isArray(decoded)) {
+      this.#loadOneOf(request, visit, decoded, done)
+      return
+    }
     const { id } = decoded
     let loading: SessionRecord | null | Promise<SessionRecord | null>
     try {
@@ -203,18 +232,47 @@ export class RequestSessions {
     done()
   }
 
+  /** Of several cookies, at most one is a live session, unless somebody plants them. */
+  #loadOneOf(
+    request: FastifyRequest,
+    visit: Visit,
+    candidates: readonly DecodedCookie[],
+    done: HookHandlerDoneFunction
+  ): void {
+    const { name } = this.#options.cookie
+    this.#warnOnce(
+      { cookie: name },
+      'a request has several session cookies, as after a change of cookie.path or cookie.domain: the only one that is a live session counts. Give the cookie a new name together with such a change'
+    )
+    findLive(this.#policy.store, candidates).then(
+      (found) => {
+        if (typeof found === 'object') {
+          this.#loaded(request, visit, found.cookie, found.record, done)
+          return
+        }
+        if (found === 'none') {
+          visit.work = new UnitOfWork(this.#policy, null, null, 'clear')
+          if (visit.left) visit.work.end()
+        }
+        // To clear one of two that are live would log the visitor in as whoever planted the other.
+        else if (isWatched(request)) explainAmbiguous(request, this.#policy, this.#options.cookie)
+        done()
+      },
+      (error: unknown) => this.#loadFailed(error, done)
+    )
+  }
+
   #loadFailed(cause: unknown, done: HookHandlerDoneFunction): void {
     done(announceStoreFailure(this.#options.sessionName, 'load a session', cause))
   }
 
-  #readCookie(request: FastifyRequest): DecodedCookie | null {
+  #readCookie(request: FastifyRequest): DecodedCookie | DecodedCookie[] | null {
     const header = request.raw.headers.cookie
     if (header === undefined) return null
-    const { name, form } = this.#options.cookie
-    const value = findCookie(header, name)
-    const decoded = value === null ? null : form.decode(value)
+    const { cookie } = this.#options
+    const decoded = decodeCookies(header, cookie)
     if (decoded === null && isWatched(request)) {
-      explainUnread(request, this.#policy, this.#options.cookie, value)
+      explainUnread(request, this.#policy, cookie, findCookie(header, cookie.name))
     }
     return decoded
   }
@@ -231,11 +289,13 @@ export class RequestSessions {
       done()
       return
     }
+    const unasked = visit?.work === null
     const work = this.get(request) ?? this.#beginUnasked(request)
     if (work === null) {
       done()
       return
     }
+    if (this.#options.vary && !(unasked && work.stored)) varyByCookie(reply)
     // Most requests only read, and need nothing to call back.
     if (!work.mayHaveToCommit) {
       this.#sendCookie(work, request, reply)
@@ -264,6 +324,7 @@ export class RequestSessions {
 
   #beginUnasked(request: FastifyRequest): UnitOfWork | null {
     if (!this.#options.saveUninitialized || isSkipped(request)) return null
+    if (this.#isOutside(request)) return null
     const work = this.begin(request)
     work.own()
     work.markDirty()
@@ -286,31 +347,33 @@ export class RequestSessions {
             secure
           )
     reply.header('set-cookie', header)
-    if (this.#options.noStore && !isKeptFromSharedCaches(reply)) {
-      reply.header('cache-control', 'no-store')
-    }
+    if (!this.#options.noStore) return
+    keepFromSharedCaches(reply, (directives) =>
+      this.#warnOnce(
+        { cacheControl: directives, route: request.routeOptions.url },
+        'a hook set Cache-Control after the session cookie, and a shared cache might have served that cookie to others: the response left with no-store. Set it in the handler, or leave it'
+      )
+    )
   }
 
   #warnOfPlainHttp(request: FastifyRequest): void {
-    if (this.#warnedOfPlainHttp || request.protocol === 'https') return
-    this.#warnedOfPlainHttp = true
-    this.#policy.log.warn(
+    if (request.protocol === 'https') return
+    this.#warnOnce(
       { cookie: this.#options.cookie.name },
       'a Secure session cookie was sent over plain http, and browsers will not send it back except to localhost. Serve https; behind a proxy that ends TLS set Fastify\'s trustProxy; for development set secure: "auto"'
     )
   }
+
+  #warnOnce(details: object, message: string): void {
+    if (this.#warned.has(message)) return
+    this.#warned.add(message)
+    this.#policy.log.warn(details, message)
+  }
 }
 
 /** In ms, or `null` for a cookie that ends with the browser's session. */
-function maxAge({ expiry, record, policy }: UnitOfWork): number | null {
-  if (expiry.kind === 'session-end' || record === null) return null
-  return Math.max(0, record.expiresAt - policy.now())
-}
-
-/** A cache that serves one visitor's cookie to others would log them in as him. */
-function isKeptFromSharedCaches(reply: FastifyReply): boolean {
-  const directives = String(reply.getHeader('cache-control') ?? '').split(',')
-  return directives.some((directive) => /^\s*(?:no-store|private)\s*$/i.test(directive))
+function maxAge({ record, policy }: UnitOfWork): number | null {
+  return record === null ? null : cookieLifetime(record, policy)
 }
 
 /** Whether the route has opted out with `config: { session: false }`. */

@@ -12,7 +12,7 @@ import { NO_STATS, type StoreStats } from '../store/stats.js'
 import { exportSessions } from '../transfer/export.js'
 import { type ImportResult, importSessions } from '../transfer/import.js'
 import type { CookieAttributes } from './cookie/attributes.js'
-import { findCookie } from './cookie/header.js'
+import { decodeCookies, findLive } from './cookie/several.js'
 
 /** What a list of sessions shows of one. */
 export interface SessionInfo {
@@ -145,11 +145,15 @@ export class SessionManager {
    * @returns `null` if the header names none
    */
   async load(cookieHeader: string | undefined): Promise<Session | null> {
-    const value = findCookie(cookieHeader ?? '', this.#cookie.name)
-    const decoded = value === null ? null : this.#cookie.form.decode(value)
+    const decoded = decodeCookies(cookieHeader ?? '', this.#cookie)
     if (decoded === null) return null
+    const { store } = this.#policy
+    if (Array.isArray(decoded)) {
+      const found = await this.#guard('load a session', () => findLive(store, decoded))
+      return typeof found === 'string' ? null : this.#detach(found.record, found.cookie.id, true)
+    }
     const { id } = decoded
-    const record = await this.#guard('load a session', async () => this.#policy.store.load(id))
+    const record = await this.#guard('load a session', async () => store.load(id))
     return record === null ? null : this.#detach(record, id, true)
   }
 

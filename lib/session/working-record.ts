@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { RouteWithoutSessionError, SessionTooLargeError, ValueNotStorableError } from '../errors.js'
+import { SessionTooLargeError, ValueNotStorableError } from '../errors.js'
 import { checkExpiry, deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
@@ -31,7 +31,7 @@ export class WorkingRecord {
   protected dirty = false
   protected cookie: CookieAction
   private handed: HandedOutValues | null = null
-  private sealed = false
+  private sealed: (() => Error) | null = null
 
   constructor(
     policy: Registration,
@@ -128,18 +128,18 @@ export class WorkingRecord {
   }
 
   /** Lets no session begin here. */
-  seal(): void {
-    this.sealed = true
+  seal(refusal: () => Error): void {
+    this.sealed = refusal
   }
 
   /**
    * The record to change; a new visitor's is made here.
    *
-   * @throws {RouteWithoutSessionError} where none may begin
+   * @throws {RouteWithoutSessionError} {@link OutsideCookiePathError} where none may begin
    */
   own(): SessionRecord {
     if (this.record !== null) return this.record
-    if (this.sealed) throw new RouteWithoutSessionError()
+    if (this.sealed !== null) throw this.sealed()
     const now = this.policy.now()
     const id = createSessionId()
     const expiresAt = deadline(this.policy.expiry, now, now, this.policy)
@@ -225,6 +225,17 @@ export function isCookieBehind(record: SessionRecord, policy: Registration): boo
   const { kind } = record.expiry ?? policy.expiry
   if (kind === 'session-end') return false
   return Math.abs(record.expiresAt - record.toldExpiresAt) >= touchInterval(record, policy)
+}
+
+/**
+ * How long the browser is to keep the cookie, in ms, or `null` for until it ends. A deadline moves
+ * by less than the touch interval without a word to the browser, and the cookie outlives that too.
+ */
+export function cookieLifetime(record: SessionRecord, policy: Registration): number | null {
+  const { kind } = record.expiry ?? policy.expiry
+  if (kind === 'session-end') return null
+  const left = Math.max(0, record.expiresAt - policy.now())
+  return kind === 'inactivity' && left > 0 ? left + touchInterval(record, policy) : left
 }
 
 function touchInterval(record: SessionRecord, policy: Registration): number {

@@ -156,6 +156,8 @@ test('a request that lost its session says why at debug, and never with the valu
   const heard = listenIn(t)
   const { cookie } = await get('/set')
   const { cookie: foreign } = await other.get('/set')
+  const { cookie: alive } = await get('/set')
+  const { cookie: aliveToo } = await get('/set')
   await get('/destroy', cookie)
   heard.length = 0
   lines.length = 0
@@ -163,7 +165,9 @@ test('a request that lost its session says why at debug, and never with the valu
     ['id=garbage', 'malformed'],
     [cookie.replace('.', '-'), 'malformed'],
     [foreign, 'unauthentic'],
-    [`${cookie}; ${foreign}`, 'ambiguous'],
+    [`${cookie}; ${foreign}`, 'unknown'],
+    [`${foreign}; ${foreign}a`, 'ambiguous'],
+    [`${alive}; ${aliveToo}`, 'ambiguous'],
     [cookie, 'unknown']
   ]
   for (const [header, reason] of cases) {

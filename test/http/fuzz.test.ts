@@ -49,7 +49,7 @@ function almost(real: string): fc.Arbitrary<string> {
       at.map((index) => real.slice(index + 1)),
       at.map((index) => real.slice(index) + real.slice(0, index)),
       fc.constantFrom(`"${real}`, `${real}"`, `'${real}'`, `""${real}""`, real.toLowerCase()),
-      fc.constantFrom(`x; id=${real}`, `${real}; id=`, `${real}; id=${real}`, `${real}%00`),
+      fc.constantFrom(`x; ${real}`, `${real},id=`, `${real}, id=${real}`, `${real}%00`),
       // As another form would write it.
       fc.constantFrom(real.split('.')[0] ?? '', `${real}.${'A'.repeat(43)}`)
     )
@@ -83,6 +83,9 @@ async function guarded(t: Test, cookie: CookieOptions) {
   return { app, real, asked: store.asked }
 }
 
+/** Several well-formed cookies of which none is a session are cleared. */
+const CLEARED = /^id=; Max-Age=0; .*$/
+
 /** Sends these headers all at once; resolves to those that were answered otherwise. */
 function answeredOtherwise(
   app: FastifyInstance,
@@ -96,7 +99,8 @@ function answeredOtherwise(
     for (const cookie of cookies) {
       app.inject({ url: '/', headers: { cookie } }, (_error, response) => {
         const { statusCode, payload, headers } = response ?? { headers: {} }
-        const outcome = `${statusCode} ${payload} ${headers['set-cookie'] ?? ''}`
+        const set = String(headers['set-cookie'] ?? '').replace(CLEARED, '')
+        const outcome = `${statusCode} ${payload} ${set}`
         if (outcome !== `${expected} `) wrong.push(`${cookie} gave ${outcome}`)
         if (--left === 0) resolve(wrong)
       })

@@ -49,6 +49,7 @@ const wrong: [option: string, given: Record<string, unknown>][] = [
   ['reapInterval', { store, reapInterval: true }],
   ['reapInterval', { store, reapInterval: { days: 30 } }],
   ['noStore', { store, noStore: 'no' }],
+  ['vary', { store, vary: 'cookie' }],
   ['maxRecordSize', { store, maxRecordSize: 10 }],
   ['maxRecordSize', { store, maxRecordSize: 1.5e3 + 0.5 }],
   ['maxRecordSize', { store, maxRecordSize: 2 ** 40 }],
@@ -90,6 +91,7 @@ test('the defaults are what the README says', async (t) => {
     touchInterval: null,
     reapInterval: 60_000,
     noStore: true,
+    vary: true,
     maxRecordSize: 65_536,
     memory: 64 * 1024 * 1024,
     now: Date.now

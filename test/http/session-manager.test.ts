@@ -210,10 +210,10 @@ test('load finds the session of a Cookie header, and counts as activity', async 
   t.equal(session?.get('counter'), 1)
   t.equal(session?.expiresIn, 10_000)
   const long = `${cookie}${'A'.repeat(100_000)}`
-  const twice = `${cookie}; ${cookie}`
-  for (const header of [undefined, '', 'id', 'id=', 'id=garbage', 'id=\0', '\ud800', long, twice]) {
+  for (const header of [undefined, '', 'id', 'id=', 'id=garbage', 'id=\0', '\ud800', long]) {
     t.equal(await sessions.load(header), null)
   }
+  t.ok(await sessions.load(`${cookie}; ${cookie}`), 'twice the same is one')
   clock.advance({ seconds: 9 })
   t.ok(await sessions.load(cookie))
   clock.advance({ seconds: 10 })

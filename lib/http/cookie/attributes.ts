@@ -56,6 +56,7 @@ export interface CookieAttributes {
   readonly name: string
   readonly secure: SecureOption
   readonly form: CookieForm
+  readonly path: string
   /** Everything but Max-Age and Secure. */
   readonly suffix: string
 }
@@ -90,7 +91,7 @@ export function checkCookieOptions(options: CookieOptions, secure: SecureOption)
   check(!partitioned || secure === true, 'partitioned', 'needs secure: true')
   checkPrefix(name, { path, domain, secure })
   const suffix = suffixOf({ path, domain, httpOnly, sameSite, partitioned, priority })
-  return { name, secure, form: chooseForm(name, options), suffix }
+  return { name, secure, form: chooseForm(name, options), path, suffix }
 }
 
 function chooseForm(name: string, { signed, encrypted }: CookieOptions): CookieForm {

@@ -21,10 +21,15 @@ export function findCookie(header: string, name: string): string | null {
   }
 }
 
-/** Whether a Cookie header has a name more than once, so that {@link findCookie} gave `null`. */
-export function hasSeveral(header: string, name: string): boolean {
-  const named = header.split(';').filter((cookie) => cookie.trim().startsWith(`${name}=`))
-  return named.length > 1
+/** All values of one name in a Cookie header, in its order. */
+export function findCookies(header: string, name: string): string[] {
+  const values: string[] = []
+  for (const pair of header.split(';')) {
+    const at = pair.indexOf('=')
+    if (at === -1 || pair.slice(0, at).replace(/^[ \t]+/, '') !== name) continue
+    values.push(unquote(pair.slice(at + 1).trim()))
+  }
+  return values
 }
 
 const EQUALS = 0x3d
