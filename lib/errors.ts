@@ -90,6 +90,21 @@ export const InvalidPrincipalError: ErrorClass<[longest: number, ...Options]> = 
   TypeError
 )
 
+/** A text in the place of a handle is none, so it would name no session, or another's. */
+export const InvalidHandleError: ErrorClass<Options> = createError(
+  'SLED_SESSION_INVALID_HANDLE',
+  'Not a handle: it must be 32 bytes in base64url, 43 characters as they were given out.',
+  500,
+  TypeError
+)
+
+/** A session that was to be kept is none of that user's. No session was ended. */
+export const ExceptUnknownError: ErrorClass<Options> = createError(
+  'SLED_SESSION_EXCEPT_UNKNOWN',
+  'The session given as "except" is none of this user\'s: it has ended, or never was theirs. No session was ended. Leave "except" out to end all of them.',
+  409
+)
+
 /** The session was used in a hook that runs before the one that loads it. */
 export const SessionNotLoadedError: ErrorClass<[name: string, ...Options]> = createError(
   'SLED_SESSION_NOT_LOADED',

@@ -1,5 +1,6 @@
-import { NotSupportedError } from '../errors.js'
+import { ExceptUnknownError, NotSupportedError } from '../errors.js'
 import { announce, announceStoreFailure, events } from '../events.js'
+import { isHandle } from '../record/handle.js'
 import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue } from '../record/value.js'
@@ -83,13 +84,18 @@ export class SessionManager {
   /**
    * Ends all of a user's sessions: after a new password, or for "log out everywhere".
    *
-   * @param options.except the handle or id of one that stays, or a {@link Session}
+   * @param options.except the handle or id of one that stays, or a {@link Session}. If it is given,
+   *   it must be a session of this user, so that one that has just ended does not take all others
+   *   with it
    * @returns how many were ended
+   * @throws `SLED_SESSION_EXCEPT_UNKNOWN` if `except` names none of this user's sessions, be it
+   *   `null` or `undefined`; none is ended then
    */
   async revokeAll(
     principal: string,
-    options: { except?: string | Session | undefined } = {}
+    options: { except?: string | Session | null | undefined } = {}
   ): Promise<number> {
+    if ('except' in options) await this.#checkExcept(principal, options.except)
     const seen = new Set<string>()
     let ended = 0
     // A session that is renewed between the look and its end goes on under another handle.
@@ -256,16 +262,32 @@ export class SessionManager {
     })
   }
 
-  #find(handleOrId: string): Promise<SessionRecord | null> {
+  #find(handleOrId: unknown): Promise<SessionRecord | null> {
     const { store } = this.#policy
-    if (typeof handleOrId !== 'string' || !HANDLE.test(handleOrId)) return Promise.resolve(null)
+    if (!isHandle(handleOrId)) return Promise.resolve(null)
     return this.#guard('load a session', async () => {
       return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
     })
   }
 
-  async #handleOf(except: string | Session | undefined): Promise<string | null> {
-    if (except === undefined) return null
+  async #checkExcept(
+    principal: string,
+    except: string | Session | null | undefined
+  ): Promise<void> {
+    checkPrincipal(principal)
+    let owner: string | null = null
+    // A login that is not stored yet counts: it is what its visitor goes on with.
+    if (except instanceof Session) owner = except.handle === null ? null : except.principal
+    else {
+      const record = await this.#find(except)
+      owner = record?.principal ?? null
+      if (record !== null) this.#policy.store.release(record)
+    }
+    if (owner !== principal) throw new ExceptUnknownError()
+  }
+
+  async #handleOf(except: string | Session | null | undefined): Promise<string | null> {
+    if (except === undefined || except === null) return null
     if (except instanceof Session) return except.handle
     const record = await this.#find(except)
     if (record === null) return null
@@ -294,8 +316,6 @@ export class SessionManager {
     }
   }
 }
-
-const HANDLE = /^[A-Za-z0-9_-]{43}$/
 
 function describe(record: SessionRecord): SessionInfo {
   return {

@@ -3,8 +3,9 @@ import { hash, randomFillSync } from 'node:crypto'
 const ID_BYTES = 32
 const POOL_BYTES = 128 * ID_BYTES
 
-// 32 bytes in base64url: 42 free characters and a last one whose two lowest bits are zero.
-const ID_PATTERN = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/
+// 32 bytes in base64url: 42 free characters and a last one whose two lowest bits are zero. With
+// those bits set, a decoder would read the same bytes: one key would have four names.
+const CANONICAL = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/
 
 const pool = Buffer.allocUnsafeSlow(POOL_BYTES)
 let used = POOL_BYTES
@@ -28,7 +29,12 @@ export function createSessionId(): string {
 
 /** Whether a text has the exact form of an id that `createSessionId` issues. */
 export function isSessionId(text: string): boolean {
-  return text.length === 43 && ID_PATTERN.test(text)
+  return text.length === 43 && CANONICAL.test(text)
+}
+
+/** Whether a value has the exact form of a handle, or of an id, which is the same. */
+export function isHandle(value: unknown): value is string {
+  return typeof value === 'string' && isSessionId(value)
 }
 
 /**

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
+import { InvalidHandleError } from '../errors.js'
 import type { Expiry } from './expiry.js'
-import { shortHandle } from './handle.js'
+import { isHandle, shortHandle } from './handle.js'
 
 /**
  * One stored session, as stores and sessions share it. Values are kept as encoded text
@@ -35,7 +36,9 @@ export class SessionRecord {
   /** As the visitor's cookie was last told; `expiresAt` may be ahead. */
   toldExpiresAt: number
 
+  /** @throws {InvalidHandleError} `SLED_SESSION_INVALID_HANDLE` */
   constructor(handle: string, createdAt: number, lastSeenAt: number, expiresAt: number) {
+    if (!isHandle(handle)) throw new InvalidHandleError()
     this.handle = handle
     this.createdAt = createdAt
     this.lastSeenAt = lastSeenAt

@@ -53,7 +53,7 @@ export interface SessionStore {
    */
   load(id: string): SessionRecord | null | Promise<SessionRecord | null>
 
-  /** As `load`, by the session's handle. */
+  /** As `load`, by the session's handle. A text that has not the exact form of one names nothing. */
   loadByHandle(handle: string): SessionRecord | null | Promise<SessionRecord | null>
 
   /**
@@ -131,7 +131,7 @@ export interface SessionStore {
   /**
    * Every stored session that is not past its time, in the order of the bytes of its handle, as
    * copies that nobody shares; with `after`, those behind that handle, so that a walk can go on
-   * where it stopped. Whatever was saved before the call is there. A store that has snapshots
+   * where it stopped; an `after` that is no handle is refused. Whatever was saved before the call is there. A store that has snapshots
    * shows one moment, any other may miss or show what changes during the walk. A record that does
    * not decode is left out and logged.
    *

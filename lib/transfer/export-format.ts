@@ -1,4 +1,5 @@
 import { type Expiry, MAX_TIME } from '../record/expiry.js'
+import { isHandle } from '../record/handle.js'
 import { checkPrincipal } from '../record/principal.js'
 import { SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue } from '../record/value.js'
@@ -144,11 +145,8 @@ function parseRecord(line: Fields): SessionRecord {
   return record
 }
 
-// The last of 43 characters carries four bits: only these are the base64url of 32 bytes.
-const HANDLE = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/
-
 function parseHandle(value: unknown): string {
-  if (typeof value === 'string' && HANDLE.test(value)) return value
+  if (isHandle(value)) return value
   throw new LineProblem('has no handle: 43 characters of base64url')
 }
 

@@ -1,7 +1,9 @@
+import type { LightMyRequestResponse } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore, onInactivity, type SledSessionOptions } from '../../lib/index.js'
 import { expiryKey, principalKey } from '../../lib/store/rocksdb/format/keys.js'
 import { decodeRecord } from '../../lib/store/rocksdb/format/record-codec.js'
+import { aliasesOf } from '../../lib/tools/conformance/harness.js'
 import {
   addCounter,
   cookieOf,
@@ -26,6 +28,10 @@ async function users(t: Test, options: SledSessionOptions = {}) {
   )
   app.get('/logout', async ({ session }) => session.setPrincipal(null))
   app.get('/me', async ({ session }) => ({ who: session.principal }))
+  app.get('/only-here', async ({ session }) => {
+    await session.setPrincipal('ann')
+    return { ended: await app.sessions.revokeAll('ann', { except: session }) }
+  })
   const url = await listen(app)
   const get = (path: string, cookie: string, agent = 'test') =>
     fetch(url + path, { headers: { cookie, 'user-agent': agent } })
@@ -35,6 +41,10 @@ async function users(t: Test, options: SledSessionOptions = {}) {
     ((await (await get('/me', cookie)).json()) as { who: string | null }).who
   const handleOf = async (cookie = '') => (await app.sessions.load(cookie))?.handle ?? ''
   return { app, sessions: app.sessions, get, login, whoIs, handleOf }
+}
+
+function cookieIn({ headers }: LightMyRequestResponse): string {
+  return String(headers['set-cookie']).split(';')[0] ?? ''
 }
 
 /** A counter that somebody has visited once. */
@@ -102,10 +112,39 @@ for (const [kind, options] of kinds) {
     t.equal(await sessions.revokeAll('ann', { except: session?.id }), 0)
     t.equal(await whoIs(kept), 'ann')
     t.equal(await whoIs(cookies[1]), null)
-    t.equal(await sessions.revokeAll('ann', { except: 'A'.repeat(43) }), 1)
+    t.equal(await sessions.revokeAll('ann'), 1)
     t.equal(await whoIs(kept), null)
     t.equal(await sessions.revokeAll('nobody'), 0)
     t.equal(await whoIs(bob), 'bob')
+  })
+
+  test(`${kind}: revokeAll ends none if the session that is to stay is none of the user's`, async (t) => {
+    const { app, sessions, login, whoIs, handleOf } = await users(t, options())
+    const cookie = await login('ann')
+    const handle = await handleOf(cookie)
+    const bob = await handleOf(await login('bob'))
+    const ended = await sessions.load(await login('ann'))
+    await ended?.destroy()
+    const others = [bob, ended, 'A'.repeat(43), '', null, undefined, ...aliasesOf(handle)]
+    for (const except of others) {
+      const refused = { code: 'SLED_SESSION_EXCEPT_UNKNOWN', statusCode: 409 }
+      await t.rejects(sessions.revokeAll('ann', { except }), refused)
+    }
+    t.equal(await whoIs(cookie), 'ann')
+
+    const fresh = await app.inject('/only-here')
+    t.same(fresh.json(), { ended: 1 }, 'a login that is not stored yet may stay')
+    t.equal(await whoIs(cookieIn(fresh)), 'ann')
+  })
+
+  test(`${kind}: a text that decodes as a handle does names no session`, async (t) => {
+    const { sessions, count, handle } = await counter(t, options())
+    for (const alias of aliasesOf(handle)) {
+      t.equal(await sessions.revoke(alias), false)
+      t.equal(await sessions.get(alias), null)
+      t.equal(await sessions.update(alias, () => t.fail('called')), false)
+    }
+    t.equal(await count(), 'Current count: 1')
   })
 
   test(`${kind}: nobody is no user, whose sessions could be listed or ended`, async (t) => {

@@ -1,5 +1,5 @@
-import { StoreUnavailableError } from '../../errors.js'
-import { handleOf } from '../../record/handle.js'
+import { InvalidHandleError, StoreUnavailableError } from '../../errors.js'
+import { handleOf, isHandle } from '../../record/handle.js'
 import { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
@@ -80,6 +80,7 @@ export class MemoryStore implements SessionStore {
   }
 
   async *records(after?: string): AsyncGenerator<SessionRecord> {
+    if (after !== undefined && !isHandle(after)) throw new InvalidHandleError()
     // A saved copy is never changed, so the array is a snapshot.
     const saved = [...this.#saved.values()].map((record) => ({
       record,

@@ -1,7 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { InvalidOptionError, RecordCorruptError, storeFailure } from '../../errors.js'
+import {
+  InvalidHandleError,
+  InvalidOptionError,
+  RecordCorruptError,
+  storeFailure
+} from '../../errors.js'
 import { events } from '../../events.js'
-import { handleOf, shortHandle } from '../../record/handle.js'
+import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
@@ -89,6 +94,7 @@ export class RedisStore implements SessionStore {
   }
 
   async read(handle: string): Promise<RedisRecord | null> {
+    if (!isHandle(handle)) return null
     const fields = await guard('read a session', () => this.#fields(handle))
     return fields.size === 0 ? null : decodeHash(handle, fields)
   }
@@ -159,6 +165,7 @@ export class RedisStore implements SessionStore {
   }
 
   async *records(after?: string): AsyncGenerator<RedisRecord> {
+    if (after !== undefined && !isHandle(after)) throw new InvalidHandleError()
     let last = after === undefined ? null : memberOf(after)
     for (;;) {
       const members = await guard('list sessions', () =>

@@ -1,12 +1,13 @@
 import {
   DatabaseOpenError,
+  InvalidHandleError,
   isOurs,
   RecordCorruptError,
   StoreUnavailableError,
   storeFailure
 } from '../../errors.js'
 import { events } from '../../events.js'
-import { handleOf, shortHandle } from '../../record/handle.js'
+import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
@@ -126,6 +127,7 @@ export class RocksDBStore implements SessionStore {
       this.#cache.hits++
       return record.destroyed ? this.#loadEnding(record) : this.#hold(record)
     }
+    if (!isHandle(handle)) return null
     this.#cache.misses++
     return this.find(handle).then((found) => {
       if (found === null) return null
@@ -134,6 +136,7 @@ export class RocksDBStore implements SessionStore {
   }
 
   async read(handle: string): Promise<LiveRecord | null> {
+    if (!isHandle(handle)) return null
     await this.#commit.settled()
     const key = recordKey(handle)
     const bytes = await this.#readBytes(key)
@@ -192,6 +195,7 @@ export class RocksDBStore implements SessionStore {
   }
 
   async *records(after?: string): AsyncGenerator<LiveRecord> {
+    if (after !== undefined && !isHandle(after)) throw new InvalidHandleError()
     await this.#commit.settled()
     const { now, log } = this.#context
     try {

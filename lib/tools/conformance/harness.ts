@@ -161,6 +161,15 @@ export async function storedData(
   return record === null ? null : Object.fromEntries(record.data)
 }
 
+/** The three other texts that base64url decodes to the bytes of this handle. */
+export function aliasesOf(handle: string): string[] {
+  const bytes = Buffer.from(handle, 'base64url')
+  const last = [...DIGITS].map((digit) => handle.slice(0, -1) + digit)
+  return last.filter((text) => text !== handle && bytes.equals(Buffer.from(text, 'base64url')))
+}
+
+const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+
 export async function all(store: SessionStore, after?: string): Promise<SessionRecord[]> {
   const records: SessionRecord[] = []
   for await (const record of store.records(after)) records.push(record)

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { atDateTime, onSessionEnd } from '../../record/expiry.js'
 import { createSessionId, handleOf } from '../../record/handle.js'
 import {
+  aliasesOf,
+  all,
   type Case,
   content,
   LIFETIME,
@@ -61,6 +63,20 @@ export const singleSessionCases: Case[] = [
       for (let at = 0; at < 200; at++) record.apply(`key ${at}`, '"\\ud800 é 😀"')
       await store.save(record, new Map(record.data))
       assert.deepEqual(content(await store.read(record.handle)), content(record))
+    }
+  },
+  {
+    name: 'a text that decodes to the bytes of a handle and is another names nothing',
+    async run(harness) {
+      const { store } = harness
+      const { record, handle } = await storedRecord(harness)
+      for (const alias of [...aliasesOf(handle), `${handle}A`, `${handle}=`, '']) {
+        assert.equal(await store.loadByHandle(alias), null)
+        assert.equal(await store.read(alias), null)
+        await assert.rejects(all(store, alias), { code: 'SLED_SESSION_INVALID_HANDLE' })
+        assert.throws(() => store.create(alias, 0, 0, 0), { code: 'SLED_SESSION_INVALID_HANDLE' })
+      }
+      assert.deepEqual(content(await loaded(store, handle)), content(record))
     }
   },
   {
