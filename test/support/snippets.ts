@@ -1,8 +1,9 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Nodes } from 'mdast'
 import { fromMarkdown } from 'mdast-util-from-markdown'
+import type { Test } from 'tap'
 import ts from 'typescript'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
@@ -86,7 +87,7 @@ const OPTIONS: ts.CompilerOptions = {
   types: ['node']
 }
 
-/** Checks types of one file after the other; what they share is read only once. */
+/** Checks types of many files, of which most can be seen at once. */
 export class TypeChecker {
   readonly #host = ts.createCompilerHost(OPTIONS)
   #program: ts.Program | undefined
@@ -101,11 +102,22 @@ export class TypeChecker {
     this.#host.getCurrentDirectory = () => root
   }
 
-  /** What is wrong in a file, as a person would read it. */
-  errors(file: string): string[] {
-    this.#program = ts.createProgram([file], OPTIONS, this.#host, this.#program)
-    return ts
-      .getPreEmitDiagnostics(this.#program)
-      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+  /** What is wrong in files that are one program, as a person would read it. */
+  errors(files: string[]): string[] {
+    this.#program = ts.createProgram(files, OPTIONS, this.#host, this.#program)
+    return ts.getPreEmitDiagnostics(this.#program).map(({ messageText, file, start = 0 }) => {
+      const place = file?.fileName.slice(file.fileName.lastIndexOf('/') + 1) ?? ''
+      const line = file?.getLineAndCharacterOfPosition(start).line ?? 0
+      return `${place}:${line + 1} ${ts.flattenDiagnosticMessageText(messageText, '\n')}`
+    })
   }
+}
+
+/** A folder inside the project, so that its packages and the package itself are found by name. */
+export async function snippetFolder(t: Test): Promise<string> {
+  await mkdir(join(root, '.tap'), { recursive: true })
+  const folder = await mkdtemp(join(root, '.tap', 'snippet-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  await writeFile(join(folder, 'tsconfig.json'), '{}')
+  return folder
 }
