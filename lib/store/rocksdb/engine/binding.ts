@@ -1,4 +1,4 @@
-import { BindingUnavailableError } from '../../../errors.js'
+import { explainLoadFailure } from './load-failure.js'
 
 /** The part of `rocksdb-native` (which ships no types) that the store uses. */
 export interface RocksDatabase {
@@ -60,16 +60,4 @@ export async function loadBinding(
   } catch (error) {
     throw explainLoadFailure(error)
   }
-}
-
-function explainLoadFailure(error: unknown): Error {
-  const texts: string[] = []
-  for (let at = error; at instanceof Error; at = at.cause) texts.push(at.message)
-  const reason = texts.join(': ') || String(error)
-  let remedy = `It has binaries for Linux, macOS and Windows on x64 and arm64; this is ${process.platform} ${process.arch}. Install it anew on this machine.`
-  if (reason.includes('libatomic')) {
-    remedy =
-      'Install libatomic: "apt-get install libatomic1" on Debian and Ubuntu, "dnf install libatomic" on Fedora and RHEL.'
-  }
-  return new BindingUnavailableError(reason, remedy, { cause: error })
 }
