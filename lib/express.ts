@@ -1,6 +1,8 @@
+export type { ExpressSession } from './tools/express/express-sessions.js'
 export type {
-  ExpressSession,
+  ExpressCallback,
+  ExpressRequest,
   ExpressStore,
-  ExpressStoreOptions
+  ExpressStoreClass
 } from './tools/express/express-store.js'
-export { toExpressStore } from './tools/express/to-express-store.js'
+export { type ExpressStoreOptions, toExpressStore } from './tools/express/to-express-store.js'
