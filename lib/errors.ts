@@ -74,6 +74,14 @@ export const SessionTooLargeError: ErrorClass<[key: string, limit: number, ...Op
     RangeError
   )
 
+/** A habit from another session plugin, which would do nothing here: nothing was changed. */
+export const MisuseError: ErrorClass<[what: string, remedy: string, ...Options]> = createError(
+  'SLED_SESSION_MISUSE',
+  'session.%s %s.',
+  500,
+  TypeError
+)
+
 /** An expiry or a duration that never comes to pass, or is none at all. Nothing was changed. */
 export const InvalidExpiryError: ErrorClass<[problem: string, ...Options]> = createError(
   'SLED_SESSION_INVALID_EXPIRY',

@@ -12,6 +12,7 @@ export {
   InvalidHandleError,
   InvalidOptionError,
   InvalidPrincipalError,
+  MisuseError,
   NotSupportedError,
   OutsideCookiePathError,
   PathUnusableError,

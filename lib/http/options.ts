@@ -10,6 +10,7 @@ import {
 import type { Storage } from '../store/open-store.js'
 import type { Durability } from '../store/rocksdb/rocksdb-store.js'
 import type { SessionStore } from '../store/session-store.js'
+import { now } from '../timers.js'
 import {
   type CookieAttributes,
   type CookieOptions,
@@ -65,7 +66,10 @@ export interface SledSessionOptions {
   maxRecordSize?: number
   /** Memory for the store in all, in bytes: live records and memtables. Default 64 MiB. */
   memory?: number
-  /** The clock, in ms since 1970, for tests. Default `Date.now`. */
+  /**
+   * The clock, in ms since 1970, for tests. Default the clock of the process, which fake timers do
+   * not move: to have them move it, give `() => Date.now()`.
+   */
   now?: () => number
 }
 
@@ -152,7 +156,7 @@ export function checkOptions(options: SledSessionOptions): CheckedOptions {
     vary: boolean('vary', options.vary, true),
     maxRecordSize: bytes('maxRecordSize', options.maxRecordSize ?? 65_536, 256, 16 * MIB),
     memory: bytes('memory', options.memory ?? 64 * MIB, MIB, Number.MAX_SAFE_INTEGER),
-    now: checkClock(options.now ?? Date.now)
+    now: checkClock(options.now ?? now)
   }
 }
 

@@ -2,12 +2,14 @@ import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { InvalidOptionError } from '../errors.js'
+import { BackgroundSaves } from '../session/background-saves.js'
 import type { Registration } from '../session/registration.js'
 import type { Session } from '../session/session.js'
-import { Turnstile } from '../session/turnstile.js'
+import { Turnstile, UPDATE_PATIENCE } from '../session/turnstile.js'
 import { GuardedStore } from '../store/guarded-store.js'
 import { openStore } from '../store/open-store.js'
 import type { SessionStore } from '../store/session-store.js'
+import { clearInterval, setInterval } from '../timers.js'
 import { type ExclusiveOptions, installExclusiveRoutes } from './exclusive-routes.js'
 import { checkOptions, type SledSessionOptions } from './options.js'
 import { RequestSessions } from './request-sessions.js'
@@ -30,7 +32,13 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   }
   storesInUse.add(opened)
   const store = new GuardedStore(opened)
-  const policy: Registration = { ...options, store, log: fastify.log, updates: new Turnstile() }
+  const policy: Registration = {
+    ...options,
+    store,
+    log: fastify.log,
+    updates: new Turnstile(UPDATE_PATIENCE),
+    background: new BackgroundSaves()
+  }
   try {
     await store.open({ now: options.now, log: fastify.log })
   } catch (error) {
@@ -49,6 +57,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   const stopReaper = startReaper(manager, options.reapInterval, fastify.log)
   fastify.addHook('onClose', async () => {
     stopReaper()
+    await policy.background.settled()
     await store.close()
     storesInUse.delete(opened)
   })

@@ -290,7 +290,7 @@ export class RequestSessions {
       return
     }
     const unasked = visit?.work === null
-    const work = this.get(request) ?? this.#beginUnasked(request)
+    const work = this.#workToSave(request)
     if (work === null) {
       done()
       return
@@ -322,13 +322,14 @@ export class RequestSessions {
     return !stale && !this.#policy.alwaysSave && !behind
   }
 
-  #beginUnasked(request: FastifyRequest): UnitOfWork | null {
-    if (!this.#options.saveUninitialized || isSkipped(request)) return null
-    if (this.#isOutside(request)) return null
-    const work = this.begin(request)
-    work.own()
-    work.markDirty()
-    return work
+  #workToSave(request: FastifyRequest): UnitOfWork | null {
+    const work = this.get(request)
+    if (!this.#options.saveUninitialized || isSkipped(request)) return work
+    if (this.#isOutside(request)) return work
+    if (work !== null && (work.begun !== null || work.isOver)) return work
+    const begun = work ?? this.begin(request)
+    begun.beginEmpty()
+    return begun
   }
 
   #sendCookie(work: UnitOfWork, request: FastifyRequest, reply: FastifyReply): void {

@@ -10,6 +10,7 @@ import { UnitOfWork } from '../session/unit-of-work.js'
 import { noteActivity } from '../session/working-record.js'
 import type { BackupResult, LongOperation } from '../store/long-operation.js'
 import { NO_STATS, type StoreStats } from '../store/stats.js'
+import { elapsed } from '../timers.js'
 import { exportSessions } from '../transfer/export.js'
 import { type ImportResult, importSessions } from '../transfer/import.js'
 import type { CookieAttributes } from './cookie/attributes.js'
@@ -182,9 +183,9 @@ export class SessionManager {
         failure = { error }
       }
     }
-    const start = performance.now()
+    const start = elapsed()
     const deleted = await this.#guard('delete expired sessions', () => store.deleteExpired(report))
-    const milliseconds = Math.round(performance.now() - start)
+    const milliseconds = Math.round(elapsed() - start)
     events.reaped.publish({ sessionName, deleted })
     log[deleted > 0 ? 'info' : 'debug']({ deleted, milliseconds }, 'expired sessions were deleted')
     if (failure !== null) throw (failure as { error: unknown }).error

@@ -74,6 +74,12 @@ export function checkExpiry(expiry: Expiry): void {
   }
 }
 
+export function isSameExpiry(one: Expiry | null, other: Expiry | null): boolean {
+  if (one === null || other === null || one.kind !== other.kind) return one === other
+  if (one.kind === 'inactivity') return one.milliseconds === (other as typeof one).milliseconds
+  return one.kind !== 'date-time' || one.at === (other as typeof one).at
+}
+
 function isTime(at: unknown): boolean {
   return typeof at === 'number' && Math.abs(at) <= MAX_TIME
 }

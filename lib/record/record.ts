@@ -10,8 +10,8 @@ import { isHandle, shortHandle } from './handle.js'
 export class SessionRecord {
   /** SHA-256 of the session id in base64url; the id itself is not part of a record. */
   readonly handle: string
-  /** In ms since 1970, as are all times here. */
-  readonly createdAt: number
+  /** In ms since 1970, as are all times here. A login begins a session anew. */
+  createdAt: number
   lastSeenAt: number
   expiresAt: number
   /** This session's own expiry; `null` follows the registration's. */
@@ -30,6 +30,9 @@ export class SessionRecord {
   destroyed = false
   /** Why this object no longer stands for what is stored; its holders must not save it. */
   failure: Error | null = null
+  /** Counts what sessions change of it, and how much of that is known to be stored. */
+  revision = 0
+  storedRevision = 0
   /** As last stored; the exact ones may be ahead. */
   storedSeenAt: number
   storedExpiresAt: number

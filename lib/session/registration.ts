@@ -1,5 +1,6 @@
 import type { DeadlineLimits, Expiry } from '../record/expiry.js'
 import type { SessionStore, StoreLogger } from '../store/session-store.js'
+import type { BackgroundSaves } from './background-saves.js'
 import type { Turnstile } from './turnstile.js'
 
 /** What all sessions of one registration have in common. */
@@ -17,4 +18,5 @@ export interface Registration extends DeadlineLimits {
   readonly maxRecordSize: number
   /** Where `update` queues. */
   readonly updates: Turnstile
+  readonly background: BackgroundSaves
 }

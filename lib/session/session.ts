@@ -1,16 +1,17 @@
-import { setTimeout } from 'node:timers/promises'
-import {
-  InvalidOptionError,
-  SessionBusyError,
-  SessionIdUnknownError,
-  SessionTooLargeError
-} from '../errors.js'
+import { SessionBusyError, SessionIdUnknownError } from '../errors.js'
 import type { Expiry } from '../record/expiry.js'
-import { checkPrincipal } from '../record/principal.js'
-import type { SessionRecord } from '../record/record.js'
-import { decodeValue, encodeValue } from '../record/value.js'
+import { decodeValue } from '../record/value.js'
+import { pause } from '../timers.js'
 import type { SessionData } from './data.js'
-import type { Leave } from './turnstile.js'
+import { NO_PROPERTIES, refuseAssignments, refuseCallback } from './habits.js'
+import {
+  checkHolderChange,
+  checkKeep,
+  encodeMetadata,
+  type HolderChange,
+  type Keep,
+  type SetPrincipalOptions
+} from './login.js'
 import type { UnitOfWork } from './unit-of-work.js'
 import { checkKey, noteActivity } from './working-record.js'
 
@@ -20,7 +21,6 @@ import { checkKey, noteActivity } from './working-record.js'
  */
 const MAX_ATTEMPTS = 300
 const LONGEST_PAUSE = 20
-const MAX_METADATA_BYTES = 4096
 
 /**
  * One visitor's session, as handlers see it on `request.session`.
@@ -107,7 +107,9 @@ export class Session {
    *
    * @returns the new value
    * @throws as `set` does, and whatever `fn` throws; the value is then unchanged
-   * @throws {SessionBusyError} `SLED_SESSION_BUSY` if other processes change it all the time
+   * @throws {SessionBusyError} `SLED_SESSION_BUSY` if other processes change it all the time, or if
+   *   an earlier update of the key has not ended after ten seconds, as of an update inside its own
+   *   `fn`
    */
   update<K extends keyof SessionData & string>(
     key: K,
@@ -117,15 +119,22 @@ export class Session {
     key: K extends keyof SessionData ? never : K,
     fn: (value: T | undefined) => T | Promise<T>
   ): Promise<T>
-  async update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
+  update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
+    return this.#work.attend(this.#update(key, fn))
+  }
+
+  async #update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
     checkKey(key)
     const work = this.#work
     const { handle } = work.own()
-    const leave = (await work.policy.updates.enter(`${handle}${key}`)) as Leave
+    const leave = await work.policy.updates.enter(`${handle}${key}`)
+    if (typeof leave === 'string') {
+      throw new SessionBusyError('an update of the same key has not ended, or waits for this one')
+    }
     try {
       for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         // Chance parts those who keep getting in each other's way.
-        if (attempt > 1) await setTimeout(Math.random() * LONGEST_PAUSE)
+        if (attempt > 1) await pause(Math.random() * LONGEST_PAUSE)
         await work.beginUpdate(key)
         const expected = work.data.get(key)
         const value = await fn(work.copy(key))
@@ -137,7 +146,10 @@ export class Session {
     }
   }
 
-  /** Deletes every key. The session itself, its id and its expiry stay. */
+  /**
+   * Deletes every key, and nothing else: id, principal, metadata, expiry and times stay. Whoever
+   * is logged in stays logged in; see {@link destroy} and {@link setPrincipal}.
+   */
   clear(): void {
     for (const key of this.keys()) this.delete(key)
   }
@@ -154,29 +166,30 @@ export class Session {
   // ---- life ----
 
   /**
-   * The session's id: 256 random bits in base64url. It is a password: keep it out of logs and
-   * pages, and use {@link handle} to speak of a session. A new session gets its id here.
+   * The session's id: 256 random bits in base64url, or `null` before there is anything to keep. It
+   * is a password: keep it out of logs and pages, and use {@link handle} to speak of a session.
    *
    * @throws {SessionIdUnknownError} `SLED_SESSION_ID_UNKNOWN` on a session that was found by its
    *   handle: only its visitor has the id
    */
-  get id(): string {
-    this.#work.own()
+  get id(): string | null {
+    if (this.#work.begun === null) return null
     if (this.#work.id === null) throw new SessionIdUnknownError()
     return this.#work.id
   }
 
   /** A name for this session that does not reveal its id, or `null` before it has one. */
   get handle(): string | null {
-    return this.#work.record?.handle ?? null
+    return this.#work.begun?.handle ?? null
   }
 
   /**
-   * Whether another request destroyed or renewed it: it is empty then, and changes are dropped.
-   * On a store that several processes write to, this is found out by the next save or reload.
+   * Whether it has ended: this request destroyed it, or another destroyed or renewed it. It is
+   * empty then. What is set after one's own `destroy` begins another session; changes of one that
+   * others have ended are dropped. On a store that several processes write to, this is found out by the next save or reload.
    */
   get isDestroyed(): boolean {
-    return this.#work.record?.destroyed ?? false
+    return this.#work.isOver
   }
 
   /** Whether the visitor came without a valid session. */
@@ -191,12 +204,15 @@ export class Session {
 
   /** When the session was last used, or `null` before it began. */
   get lastSeenAt(): Date | null {
-    return this.#work.record === null ? null : new Date(this.#work.record.lastSeenAt)
+    return dateOf(this.#work.begun?.lastSeenAt)
   }
 
-  /** When the session began, or `null` before it did. */
+  /**
+   * When the session began, or `null` before it did. A login begins it anew, and so does
+   * `regenerate({ keep: false })`; `absoluteTimeout` counts from here.
+   */
   get createdAt(): Date | null {
-    return this.#work.record === null ? null : new Date(this.#work.record.createdAt)
+    return dateOf(this.#work.begun?.createdAt)
   }
 
   /**
@@ -205,8 +221,10 @@ export class Session {
    *
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
    */
-  save(): Promise<void> {
-    return this.#work.save()
+  save(): Promise<void>
+  save(...given: unknown[]): Promise<void> {
+    refuseCallback('save', given)
+    return this.#work.attend(this.#work.save())
   }
 
   /**
@@ -215,8 +233,10 @@ export class Session {
    *
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
    */
-  reload(): Promise<void> {
-    return this.#work.reload()
+  reload(): Promise<void>
+  reload(...given: unknown[]): Promise<void> {
+    refuseCallback('reload', given)
+    return this.#work.attend(this.#work.reload())
   }
 
   /**
@@ -225,29 +245,34 @@ export class Session {
    *
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`; the session then lives on
    */
-  destroy(): Promise<void> {
-    return this.#work.destroy()
+  destroy(): Promise<void>
+  destroy(...given: unknown[]): Promise<void> {
+    refuseCallback('destroy', given)
+    return this.#work.attend(this.#work.destroy())
   }
 
   /**
    * Gives the session a new id, against fixation: do this whenever the visitor's rights change.
    * The old id is dead at once, for parallel requests too; what those change is dropped.
    *
-   * @param options.keep true (default) keeps the data, a list keeps these keys, false drops all;
-   *   a list in the place of the options, as @fastify/passport gives it, means the same
+   * @param options.keep true (default) keeps all, false nothing. A list keeps these keys, and like
+   *   false drops principal and metadata: nobody is logged in any more. A list in the place of the
+   *   options, as @fastify/passport gives it, means the same
    * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for any other `keep`
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`; the old id then lives on
    */
-  regenerate(
-    options: { keep?: boolean | readonly string[] } | readonly string[] = {}
-  ): Promise<void> {
+  regenerate(options?: { keep?: Keep } | readonly string[]): Promise<void>
+  regenerate(...given: [options?: { keep?: Keep } | readonly string[]]): Promise<void> {
+    refuseCallback('regenerate', given)
+    const [options = {}] = given
     const { keep = true } = isList(options) ? { keep: options } : options
-    if (!isKeep(keep)) {
-      const problem = 'must be true, false or a list of session keys'
-      return Promise.reject(new InvalidOptionError('keep', problem))
-    }
+    return this.#work.attend(this.#regenerate(keep))
+  }
+
+  async #regenerate(keep: Keep): Promise<void> {
+    checkKeep(keep)
     this.#work.leaveDestroyed(false)
-    return this.#work.renew(keep, () => {})
+    await this.#work.renew(keep)
   }
 
   // ---- user ----
@@ -260,27 +285,39 @@ export class Session {
   }
 
   /**
+   * When that user logged in to this session, or `null` if it is nobody's. Setting the same
+   * principal again is no login.
+   */
+  get authenticatedAt(): Date | null {
+    return this.principal === null ? null : this.createdAt
+  }
+
+  /**
    * Says whose session this is, at login, or with `null` that it is nobody's. It is then in
-   * `fastify.sessions.list(principal)`.
+   * `fastify.sessions.list(principal)`, and `absoluteTimeout` begins anew.
    *
-   * @param options.metadata see {@link metadata}
-   * @param options.renew whether the session gets a new id, against fixation; default true
+   * What one user leaves is not the next one's: unless `keep` says otherwise, data and metadata
+   * are dropped when a principal is followed by another, or by nobody, and so is an expiry that
+   * this request has not set.
+   *
    * @throws {InvalidPrincipalError} `SLED_SESSION_INVALID_PRINCIPAL` unless it is a text of 1 to
    *   1,024 bytes
+   * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for a wrong `keep`
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
    */
+  setPrincipal(principal: string | null, options?: SetPrincipalOptions): Promise<void>
   setPrincipal(
     principal: string | null,
-    options: { metadata?: unknown; renew?: boolean } = {}
+    options: SetPrincipalOptions = {},
+    ...more: unknown[]
   ): Promise<void> {
-    let metadata: string | null | undefined
-    try {
-      if (principal !== null) checkPrincipal(principal)
-      if ('metadata' in options) metadata = encodeMetadata(options.metadata)
-    } catch (error) {
-      return Promise.reject(error)
-    }
-    return assignPrincipal(this.#work, principal, metadata, options.renew !== false)
+    refuseCallback('setPrincipal', [options, ...more])
+    return this.#work.attend(this.#setPrincipal(principal, options))
+  }
+
+  async #setPrincipal(principal: string | null, options: SetPrincipalOptions): Promise<void> {
+    const change = checkHolderChange(principal, options)
+    await assignPrincipal(this.#work, change, options.renew !== false)
   }
 
   /** What a list of the user's sessions shows of this one, such as the user agent: any value. */
@@ -290,9 +327,7 @@ export class Session {
   }
 
   set metadata(value: unknown) {
-    const metadata = encodeMetadata(value)
-    this.#work.own().metadata = metadata
-    this.#work.markDirty()
+    this.#work.setMetadata(encodeMetadata(value))
   }
 
   // ---- expiry ----
@@ -313,14 +348,13 @@ export class Session {
 
   /** When the session expires if nothing more happens, or `null` before it exists. */
   get expiresAt(): Date | null {
-    return this.#work.record === null ? null : new Date(this.#work.record.expiresAt)
+    return dateOf(this.#work.begun?.expiresAt)
   }
 
   /** Milliseconds until then; 0 before the session exists. */
   get expiresIn(): number {
-    return this.#work.record === null
-      ? 0
-      : Math.max(0, this.#work.record.expiresAt - this.#work.policy.now())
+    const { begun, policy } = this.#work
+    return begun === null ? 0 : Math.max(0, begun.expiresAt - policy.now())
   }
 
   /** Counts as activity: moves the deadline, and stores it with the response. */
@@ -332,51 +366,40 @@ export class Session {
   }
 }
 
-/** A renewal that nobody awaits and that fails must not end the process; the response gets it. */
-function assignPrincipal(
+/** Whoever has the session is nobody already: a logout begins no session. */
+function isSilent({ principal, metadata = null }: HolderChange): boolean {
+  return principal === null && metadata === null
+}
+
+async function assignPrincipal(
   work: UnitOfWork,
-  principal: string | null,
-  metadata: string | null | undefined,
+  change: HolderChange,
   renew: boolean
 ): Promise<void> {
-  const assign = (record: SessionRecord): void => {
-    record.principal = principal
-    if (metadata !== undefined) record.metadata = metadata
-  }
-  // A stranger is nobody already: a logout begins no session.
-  const silent = principal === null && (metadata ?? null) === null
+  const silent = isSilent(change)
   work.leaveDestroyed(!silent)
-  if (silent && work.record === null) return Promise.resolve()
-  const begin = (): void => {
-    assign(work.own())
-    work.markDirty()
-  }
+  if (silent && work.record === null) return
   if (renew && work.record !== null) {
-    const renewed = work.renew(true, assign).then(() => {
-      // Another process may have ended the session: then a login begins one, and a logout is done.
-      if (work.record === null && !silent) begin()
-    })
-    renewed.catch(() => {})
-    return renewed
+    await work.renewFor(change)
+    // Another process may have ended the session: then a login begins one, and a logout is done.
+    if (work.record !== null || silent) return
   }
-  begin()
-  return Promise.resolve()
+  work.hand(change)
 }
 
 function isList(options: object): options is readonly string[] {
   return Array.isArray(options)
 }
 
-function isKeep(keep: unknown): boolean {
-  if (typeof keep === 'boolean') return true
-  return Array.isArray(keep) && keep.every((key) => typeof key === 'string')
+function dateOf(time: number | undefined): Date | null {
+  return time === undefined ? null : new Date(time)
 }
 
-function encodeMetadata(value: unknown): string | null {
-  if (value === undefined) return null
-  const text = encodeValue('metadata', value, MAX_METADATA_BYTES)
-  if (Buffer.byteLength(text) > MAX_METADATA_BYTES) {
-    throw new SessionTooLargeError('metadata', MAX_METADATA_BYTES)
-  }
-  return text
-}
+Object.setPrototypeOf(Session.prototype, NO_PROPERTIES)
+refuseAssignments(Session.prototype, {
+  id: 'is changed by session.regenerate()',
+  principal: 'is set by session.setPrincipal()',
+  authenticatedAt: 'is set by session.setPrincipal()',
+  expiresAt: 'is set by session.expiry = atDateTime(date)',
+  expiresIn: 'is set by session.expiry = onInactivity(duration)'
+})

@@ -1,3 +1,5 @@
+import { clearTimeout, setTimeout } from '../timers.js'
+
 /** Gives back the turn. Calling it again does nothing. */
 export type Leave = () => void
 
@@ -18,12 +20,21 @@ export interface Patience {
 
 const ENDLESS: Patience = { maxQueue: Number.POSITIVE_INFINITY, maxWait: Number.POSITIVE_INFINITY }
 
+/** Of an update of a key, for the one before it: that may wait for itself, or never end. */
+export const UPDATE_PATIENCE: Patience = { ...ENDLESS, maxWait: 10_000 }
+
 /** Lets one at a time through per name, in the order in which they came. */
 export class Turnstile {
   readonly #queues = new Map<string, Waiting[]>()
+  readonly #patience: Patience
+
+  /** @param patience of whoever enters without any of their own; endless by default */
+  constructor(patience: Patience = ENDLESS) {
+    this.#patience = patience
+  }
 
   /** Resolves to how to leave again, or to why the turn was refused. */
-  enter(name: string, patience: Patience = ENDLESS): Promise<Leave | Refusal> {
+  enter(name: string, patience = this.#patience): Promise<Leave | Refusal> {
     const queue = this.#queues.get(name)
     if (queue === undefined) {
       this.#queues.set(name, [])

@@ -2,6 +2,8 @@ import { storeFailure } from '../errors.js'
 import { announce, announceFailure, announceStoreFailure, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
+import { Attended } from './attended.js'
+import { type Holder, type HolderChange, isLogin, type Keep } from './login.js'
 import type { Registration } from './registration.js'
 import {
   type CookieAction,
@@ -24,6 +26,10 @@ export class UnitOfWork extends WorkingRecord {
   /** The response is out: changes are stored as they come, and the record is no longer held. */
   private ended = false
   private autosave = false
+  /** What this request did without waiting for it, and what failed. */
+  private failures: { readonly by: Attended<unknown>; readonly error: unknown }[] | null = null
+  /** This request itself has ended the session, and begun no other. */
+  private endedHere = false
   /** Whether the visitor has a cookie of ours, or will have had one. */
   private hasCookie: boolean
 
@@ -45,8 +51,9 @@ export class UnitOfWork extends WorkingRecord {
   }
 
   private async saveChanges(): Promise<void> {
-    const record = this.record
-    if (record === null || !this.isModified) return
+    if (!this.isModified) return
+    const record = this.begun
+    if (record === null) return
     if (!this.ended) await this.store(record)
     else if (this.stored) await this.saveDetached(record)
     else this.dropUnsent(record)
@@ -69,6 +76,12 @@ export class UnitOfWork extends WorkingRecord {
       settling.then(() => this.commit(done), done)
       return
     }
+    const failure = this.failures?.find(({ by }) => !by.attended)
+    if (failure !== undefined) {
+      this.failures = null
+      done(failure.error as Error)
+      return
+    }
     // The client went away, and with it the hold on the record: changes go the way of late ones.
     if (this.ended) {
       this.save().then(() => done(null), done)
@@ -80,7 +93,7 @@ export class UnitOfWork extends WorkingRecord {
       done(error as Error)
       return
     }
-    const record = this.record
+    const record = this.begun
     if (record === null || !this.isDue(record)) {
       done(null)
     } else {
@@ -94,6 +107,8 @@ export class UnitOfWork extends WorkingRecord {
     const action = this.cookie
     this.cookie = 'none'
     const record = this.record
+    if (record !== null && this.begun === null)
+      return this.cookieBefore === 'clear' ? 'clear' : 'none'
     if (record === null || record.destroyed || record.failure !== null || !this.stored) {
       return action === 'clear' ? 'clear' : 'none'
     }
@@ -112,7 +127,7 @@ export class UnitOfWork extends WorkingRecord {
     const { stored } = this
     // A response that was hijacked or cut off has stored no touch.
     if (stored && !record.destroyed && isStoreBehind(record, this.policy)) this.dirty = true
-    if (this.mayBeModified) this.saveInBackground()
+    if (this.mayBeModified) this.policy.background.add(this.saveInBackground())
     if (stored) this.policy.store.release(record)
   }
 
@@ -121,9 +136,37 @@ export class UnitOfWork extends WorkingRecord {
     this.ended = true
   }
 
+  /** Whether the session has ended, be it by this request or by another. */
+  get isOver(): boolean {
+    return this.record?.destroyed ?? this.endedHere
+  }
+
+  /**
+   * For what a handler may do without waiting for it. The response waits, and if it fails and
+   * nobody looks, it is the response that fails; after the response, the log has it.
+   */
+  attend<T>(work: Promise<T>): Promise<T> {
+    const attended = Attended.of(work)
+    const outcome = attended.outcome().then((failure) => {
+      if (failure === null || attended.attended) return
+      if (this.ended) {
+        this.policy.log.error(
+          { err: failure.error },
+          'a session could not be changed after its response'
+        )
+      } else {
+        this.failures ??= []
+        this.failures.push({ by: attended, error: failure.error })
+      }
+    })
+    if (!this.ended) this.holdResponse(outcome)
+    return attended
+  }
+
   destroy(): Promise<void> {
     const { record, stored } = this
     this.reset(null, null)
+    this.endedHere = true
     this.cookie = stored || this.hasCookie ? 'clear' : 'none'
     if (record === null || !stored) return Promise.resolve()
     const destroying = this.policy.store.destroy(record)
@@ -132,18 +175,32 @@ export class UnitOfWork extends WorkingRecord {
     )
   }
 
-  /** Moves the session to a new id; `assign` may change the new record before it is stored. */
-  renew(keep: boolean | readonly string[], assign: (record: SessionRecord) => void): Promise<void> {
+  /** Moves the session to a new id. What is not kept whole is nobody's any more. */
+  renew(keep: Keep): Promise<void> {
+    const { record } = this
+    if (record === null) return Promise.resolve()
+    return this.moveTo(keep === true ? record : NOBODY, keep)
+  }
+
+  /** Moves the session to a new id, for whoever has it from now on. */
+  renewFor(change: HolderChange): Promise<void> {
+    const holder = this.holderAfter(change)
+    return this.moveTo(holder, change.keep ?? !this.isLeft(holder))
+  }
+
+  private moveTo(holder: Holder, keep: Keep): Promise<void> {
     this.collect()
     const { record: old, stored } = this
     if (old === null) return Promise.resolve()
     const now = this.policy.now()
     const id = createSessionId()
     // A session that goes on under another id is as old as it was: absolute timeouts still count.
-    const createdAt = keep === false ? now : old.createdAt
+    const createdAt = keep === false || isLogin(old, holder) ? now : old.createdAt
     const fresh = this.policy.store.create(handleOf(id), createdAt, now, old.expiresAt)
     if (keep !== false) fresh.inherit(old, keep === true ? null : keep)
-    assign(fresh)
+    fresh.expiry = this.expiryFor(holder, keep === false)
+    fresh.principal = holder.principal
+    fresh.metadata = holder.metadata
     this.move(fresh, id)
     noteActivity(fresh, this.policy)
     this.cookie = 'set'
@@ -152,8 +209,11 @@ export class UnitOfWork extends WorkingRecord {
       return Promise.resolve()
     }
     this.stored = true
+    // Until it is stored, setting again what it has is worth a write.
+    const revision = ++fresh.revision
     const replacing = this.policy.store.replace(old, fresh, keep)
     return this.settle(old, 'renew a session id', replacing, (replaced) => {
+      fresh.storedRevision = Math.max(fresh.storedRevision, revision)
       if (replaced) announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
       else this.vanished(fresh)
     })
@@ -174,6 +234,7 @@ export class UnitOfWork extends WorkingRecord {
     record.expiry = stored.expiry
     record.principal = stored.principal
     record.metadata = stored.metadata
+    record.createdAt = stored.createdAt
     this.forgetChanges()
   }
 
@@ -231,10 +292,15 @@ export class UnitOfWork extends WorkingRecord {
     super.markDirty()
     if (!this.ended || this.autosave) return
     this.autosave = true
-    setImmediate(() => {
+    this.policy.background.plan(() => {
       this.autosave = false
-      this.saveInBackground()
+      return this.saveInBackground()
     })
+  }
+
+  protected override reset(record: SessionRecord | null, id: string | null): void {
+    super.reset(record, id)
+    this.endedHere = false
   }
 
   private leave(record: SessionRecord): void {
@@ -259,6 +325,7 @@ export class UnitOfWork extends WorkingRecord {
   private write(record: SessionRecord, done: Done): void {
     const { changes } = this
     const first = !this.stored
+    const { revision } = record
     this.changes = null
     this.dirty = false
     this.stored = true
@@ -282,6 +349,7 @@ export class UnitOfWork extends WorkingRecord {
       return
     }
     saving.then(() => {
+      record.storedRevision = Math.max(record.storedRevision, revision)
       // Unless this request itself has ended it meanwhile, and is on another by now.
       if (record.destroyed && this.record === record) this.lost(record)
       else announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
@@ -308,6 +376,7 @@ export class UnitOfWork extends WorkingRecord {
       release()
       // The session lives on, and without its cookie its visitor could not try again.
       if (this.cookie === 'clear') this.cookie = 'none'
+      this.endedHere = false
       throw announceStoreFailure(this.policy.sessionName, operation, error)
     })
     this.holdResponse(settling)
@@ -367,6 +436,8 @@ export class UnitOfWork extends WorkingRecord {
         held.expiry = record.expiry
         held.metadata = record.metadata
         held.principal = record.principal
+        held.createdAt = record.createdAt
+        held.revision++
         this.record = held
       }
       await this.store(held)
@@ -375,10 +446,12 @@ export class UnitOfWork extends WorkingRecord {
     }
   }
 
-  private saveInBackground(): void {
-    this.save().catch((error: unknown) => {
+  private async saveInBackground(): Promise<void> {
+    try {
+      await this.save()
+    } catch (error) {
       this.policy.log.error({ err: error }, 'a session could not be saved after its response')
-    })
+    }
   }
 
   private dropUnsent(record: SessionRecord): void {
@@ -394,6 +467,7 @@ export class UnitOfWork extends WorkingRecord {
     if (this.record !== fresh) return
     this.lost(fresh)
     this.reset(null, null)
+    this.endedHere = true
     this.cookie = 'none'
   }
 
@@ -406,6 +480,7 @@ export class UnitOfWork extends WorkingRecord {
   }
 }
 
+const NOBODY: Holder = { principal: null, metadata: null }
 const SAVE = 'save a session'
 const READ = 'read a session'
 

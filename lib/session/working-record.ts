@@ -1,10 +1,17 @@
 import { inspect } from 'node:util'
 import { SessionTooLargeError, ValueNotStorableError } from '../errors.js'
-import { checkExpiry, deadline, defaultTouchInterval, type Expiry } from '../record/expiry.js'
+import {
+  checkExpiry,
+  deadline,
+  defaultTouchInterval,
+  type Expiry,
+  isSameExpiry
+} from '../record/expiry.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue, isMutable } from '../record/value.js'
 import { HandedOutValues } from './handed-out-values.js'
+import { type Holder, type HolderChange, isLeft, isLogin } from './login.js'
 import type { Registration } from './registration.js'
 
 /** What the response must tell the browser about its session cookie. */
@@ -31,6 +38,12 @@ export class WorkingRecord {
   protected dirty = false
   protected cookie: CookieAction
   private handed: HandedOutValues | null = null
+  /** Whether this request has set the session's expiry, and so for whoever has it at the end. */
+  private expirySet = false
+  /** It is to be stored though there is nothing in it. */
+  private wanted = false
+  /** What the browser is told if nothing begins after all. */
+  protected cookieBefore: CookieAction = 'none'
   private sealed: (() => Error) | null = null
 
   constructor(
@@ -51,6 +64,19 @@ export class WorkingRecord {
     return `Session ${this.record === null ? '(none)' : shortHandle(this.record.handle)}`
   }
 
+  /** The session, unless it is a new one that there is nothing to keep of: that does not begin. */
+  get begun(): SessionRecord | null {
+    const { record } = this
+    return record === null || this.stored || this.wanted || !isBlank(record) ? record : null
+  }
+
+  /** Begins a session before there is anything in it. */
+  beginEmpty(): void {
+    this.own()
+    this.wanted = true
+    this.markDirty()
+  }
+
   /** What can be read: a session that was destroyed under this request has nothing more to say. */
   get data(): ReadonlyMap<string, string> {
     return this.record === null || this.record.destroyed ? NO_DATA : this.record.data
@@ -67,7 +93,7 @@ export class WorkingRecord {
 
   get isModified(): boolean {
     this.collect()
-    return this.dirty
+    return this.dirty && this.begun !== null
   }
 
   get(key: string): unknown {
@@ -79,8 +105,9 @@ export class WorkingRecord {
   }
 
   set(key: string, value: unknown): void {
+    checkKey(key)
     const text = encodeValue(key, value, this.policy.maxRecordSize)
-    this.change(key, text)
+    if (!this.isStoredAs(key, text)) this.change(key, text)
     if (this.handed === null && !isMutable(text)) return
     this.handed ??= new HandedOutValues()
     this.handed.put(key, value, text)
@@ -121,10 +148,72 @@ export class WorkingRecord {
   setExpiry(expiry: Expiry): void {
     checkExpiry(expiry)
     const record = this.own()
+    this.expirySet = true
+    if (this.isClean && isSameExpiry(record.expiry, expiry)) return
+    tellIfCapped(expiry, this.policy)
     record.expiry = expiry
+    record.revision++
     noteActivity(record, this.policy)
     this.markDirty()
     this.cookie = 'set'
+  }
+
+  setMetadata(metadata: string | null): void {
+    const { record } = this
+    if (metadata === (record?.metadata ?? null) && (record === null || this.isClean)) return
+    const own = this.own()
+    own.metadata = metadata
+    own.revision++
+    this.markDirty()
+  }
+
+  /** Whether all that others see of the record is stored: only then does setting it again add nothing. */
+  protected get isClean(): boolean {
+    const { record } = this
+    return this.stored && record !== null && record.revision === record.storedRevision
+  }
+
+  private isStoredAs(key: string, text: string): boolean {
+    return this.isClean && this.data.get(key) === text
+  }
+
+  /** Gives the session to somebody under the id that it has. */
+  hand(change: HolderChange): void {
+    const record = this.own()
+    const holder = this.holderAfter(change)
+    const keep = change.keep ?? !this.isLeft(holder)
+    if (keep !== true) this.dropAllBut(keep === false ? [] : keep)
+    const expiry = this.expiryFor(holder, false)
+    const same = record.principal === holder.principal && record.metadata === holder.metadata
+    if (same && expiry === record.expiry && this.isClean) return
+    record.revision++
+    if (expiry !== record.expiry) this.cookie = 'set'
+    record.expiry = expiry
+    if (isLogin(record, holder)) record.createdAt = this.policy.now()
+    record.principal = holder.principal
+    record.metadata = holder.metadata
+    noteActivity(record, this.policy)
+    this.markDirty()
+  }
+
+  protected holderAfter({ principal, metadata }: HolderChange): Holder {
+    if (metadata !== undefined) return { principal, metadata }
+    const left = this.isLeft({ principal, metadata: null })
+    return { principal, metadata: left ? null : (this.record?.metadata ?? null) }
+  }
+
+  protected isLeft(by: Holder): boolean {
+    return this.record !== null && isLeft(this.record, by)
+  }
+
+  /** A long life that one user asked for is not the next one's. */
+  protected expiryFor(holder: Holder, dropped: boolean): Expiry | null {
+    const ends = dropped || this.isLeft(holder)
+    return ends && !this.expirySet ? null : (this.record?.expiry ?? null)
+  }
+
+  private dropAllBut(keys: readonly string[]): void {
+    for (const key of [...this.data.keys()]) if (!keys.includes(key)) this.delete(key)
   }
 
   /** Lets no session begin here. */
@@ -144,6 +233,7 @@ export class WorkingRecord {
     const id = createSessionId()
     const expiresAt = deadline(this.policy.expiry, now, now, this.policy)
     const record = this.policy.store.create(handleOf(id), now, now, expiresAt)
+    this.cookieBefore = this.cookie
     this.reset(record, id)
     this.cookie = 'set'
     return record
@@ -157,21 +247,25 @@ export class WorkingRecord {
     this.record = record
     this.id = id
     this.stored = false
+    this.wanted = false
     this.forgetChanges()
   }
 
   /** Goes on with another record of the same session, and so with the objects of what it has. */
   protected move(record: SessionRecord, id: string): void {
-    const handed = this.handed
+    const { handed, expirySet, wanted } = this
     this.reset(record, id)
     handed?.retain(record.data)
     this.handed = handed
+    this.expirySet = expirySet
+    this.wanted = wanted
   }
 
   protected forgetChanges(): void {
     this.changes = null
     this.dirty = false
     this.handed = null
+    this.expirySet = false
   }
 
   /** Finds the values that were changed in place. One that cannot be stored stays as it was. */
@@ -191,10 +285,30 @@ export class WorkingRecord {
     const record = this.own()
     if (text !== undefined) checkSize(record, key, text, this.policy.maxRecordSize)
     record.apply(key, text)
+    record.revision++
     this.changes ??= new Map()
     this.changes.set(key, text)
     this.markDirty()
   }
+}
+
+function isBlank({ data, principal, metadata, expiry }: SessionRecord): boolean {
+  return data.size === 0 && principal === null && metadata === null && expiry === null
+}
+
+/** Registrations whose log has been told, by their store. */
+const told = new WeakSet<object>()
+
+/** An expiry beyond the absolute timeout would be cut short without a word. */
+function tellIfCapped(expiry: Expiry, { absoluteTimeout, now, log, store }: Registration): void {
+  if (absoluteTimeout === null || expiry.kind === 'session-end' || told.has(store)) return
+  const time = expiry.kind === 'inactivity' ? expiry.milliseconds : expiry.at - now()
+  if (time <= absoluteTimeout) return
+  told.add(store)
+  log.warn(
+    { expiry: time, absoluteTimeout },
+    'a session was given an expiry, in ms, beyond absoluteTimeout, which ends it first: raise absoluteTimeout to the longest life that any session may have, and give the others a shorter expiry'
+  )
 }
 
 /** @throws {SessionTooLargeError} */

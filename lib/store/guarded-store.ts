@@ -1,6 +1,7 @@
 import { StoreUnavailableError } from '../errors.js'
 import { handleOf } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
+import { clearInterval, setInterval } from '../timers.js'
 import type { SessionChanges, SessionStore } from './session-store.js'
 
 const TICK = 1000

@@ -1,3 +1,4 @@
+import { now } from '../timers.js'
 import type { RocksDatabase } from './rocksdb/engine/binding.js'
 import { borrowDatabase, openDatabase, openReadOnly } from './rocksdb/engine/database.js'
 import { type Durability, RocksDBStore } from './rocksdb/rocksdb-store.js'
@@ -60,7 +61,7 @@ export async function openSessionStore(
   // Such work is rare, and whoever did it relies on it: it may cost a sync.
   const durability = readOnly ? 'process' : (options.durability ?? 'power')
   const store = new RocksDBStore({ connect, durability, cacheBytes })
-  await store.open({ now: Date.now, log })
+  await store.open({ now, log })
   return store
 }
 

@@ -80,7 +80,7 @@ test('request.session knows the declared keys, and takes others', async (t) => {
 
 test('the life, the user and the expiry of a session', async (t) => {
   const use = async (session: Session): Promise<void> => {
-    expectTypeOf(session.id).toBeString()
+    expectTypeOf(session.id).toEqualTypeOf<string | null>()
     expectTypeOf(session.handle).toEqualTypeOf<string | null>()
     expectTypeOf(session.isNew).toBeBoolean()
     expectTypeOf(session.save()).resolves.toBeVoid()

@@ -121,7 +121,7 @@ class World {
       const idle = step.do === 'delete' && !session.has(step.key)
       pending.push(this.#step(session, step))
       const to = session.handle
-      if (to !== null) this.ids.set(to, session.id)
+      if (to !== null) this.ids.set(to, session.id ?? '')
       if (!idle) this.#done.push({ step, request, from, to, began: session.isNew, ended })
     }
     await Promise.all(pending)
@@ -192,10 +192,13 @@ function apply(alive: Map<string, State>, { step, from, to, began, ended }: Done
   let { principal } = state
   if (step.do === 'set') data.set(step.key, step.value)
   if (step.do === 'delete') data.delete(step.key)
-  if (step.do === 'login') principal = step.principal
+  if (step.do === 'login') {
+    if (principal !== null && principal !== step.principal) data.clear()
+    principal = step.principal
+  }
   if (step.do === 'regenerate' && step.keep !== true) {
     const { keep } = step
-    if (keep === false) principal = null
+    principal = null
     for (const key of KEYS) if (keep === false || !keep.includes(key)) data.delete(key)
   }
   alive.set(to, { data, principal })

@@ -1,6 +1,7 @@
 import { InvalidHandleError, StoreUnavailableError } from '../../errors.js'
 import { handleOf, isHandle } from '../../record/handle.js'
 import { SessionRecord } from '../../record/record.js'
+import { now } from '../../timers.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 
@@ -12,7 +13,7 @@ export class MemoryStore implements SessionStore {
   readonly #records = new Map<string, SessionRecord>()
   /** As last saved: the live record already has what requests under way have set. */
   readonly #saved = new Map<string, SessionRecord>()
-  #now: () => number = Date.now
+  #now = now
   #lastCopyAt: number | null = null
 
   async open(context: StoreContext): Promise<void> {

@@ -1,4 +1,5 @@
 import { InvalidOptionError } from '../../errors.js'
+import { clearTimeout, setImmediate, setTimeout } from '../../timers.js'
 
 /** A client of `redis` (node-redis) 5 or later: `createClient` or `createClientPool`. */
 export interface NodeRedisClient {

@@ -27,6 +27,7 @@ function expiryToText(expiry: Expiry | null): string {
 export function knownOf(record: SessionRecord, born: string): Known {
   return {
     born,
+    created: String(record.createdAt),
     expiry: expiryToText(record.expiry),
     principal: record.principal ?? '',
     metadata: record.metadata ?? '',
@@ -36,6 +37,7 @@ export function knownOf(record: SessionRecord, born: string): Known {
 
 /** What a request sends of its record, as the scripts read it. */
 export interface Message {
+  readonly created: string
   readonly seen: string
   readonly expires: string
   readonly expiry: string
@@ -57,6 +59,7 @@ export function messageOf(
     else set.push([fieldOf(key), text])
   }
   return {
+    created: String(record.createdAt),
     seen: String(record.lastSeenAt),
     expires: String(record.expiresAt),
     expiry: expiryToText(record.expiry),

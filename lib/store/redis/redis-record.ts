@@ -4,6 +4,7 @@ import { SessionRecord } from '../../record/record.js'
 export interface Known {
   /** Which writing of the session this is: one that was replaced under its handle is another. */
   readonly born: string
+  readonly created: string
   readonly expiry: string
   readonly principal: string
   readonly metadata: string

@@ -187,8 +187,7 @@ export class RedisStore implements SessionStore {
     const messages = records.map((record) => {
       const at = KEYS_BEFORE + keys.push(this.#keys.record(record.handle))
       const principalAt = this.#addPrincipal(keys, record.principal ?? '')
-      const { handle, createdAt } = record
-      const more = { at, principalAt, born, created: String(createdAt), member: memberOf(handle) }
+      const more = { at, principalAt, born, member: memberOf(record.handle) }
       return { ...messageOf(record, record.data), ...more }
     })
     const known = records.map((record) => knownOf(record, born))
@@ -248,7 +247,11 @@ export class RedisStore implements SessionStore {
     const keys = [this.#keys.record(record.handle)]
     const knownAt = this.#addPrincipal(keys, principal)
     const principalAt = this.#addPrincipal(keys, record.principal ?? '')
-    const message = messageOf(record, changes ?? [])
+    const message = {
+      ...messageOf(record, changes ?? []),
+      left:
+        principal === (record.principal ?? '') ? undefined : [...record.data.keys()].map(fieldOf)
+    }
     const stored = knownOf(record, known.born)
     const member = memberOf(record.handle)
     const reply = await guard('save a session', () =>
@@ -269,13 +272,12 @@ export class RedisStore implements SessionStore {
     const knownAt = this.#addPrincipal(keys, known.principal)
     const principalAt = this.#addPrincipal(keys, fresh.principal ?? '')
     const born = randomBytes(6).toString('base64url')
-    const created = String(fresh.createdAt)
     const reply = await guard('renew a session id', () =>
       this.#run(REPLACE, keys, {
         ...messageOf(fresh, keep === false ? fresh.data : difference(known.data, fresh.data)),
         ...knownPart(known),
         member: memberOf(old.handle),
-        fresh: { member: memberOf(fresh.handle), born, created },
+        fresh: { member: memberOf(fresh.handle), born },
         keep: keep === false ? undefined : keep === true ? [] : keep.map(fieldOf),
         keepAll: keep === true,
         knownAt,
@@ -349,8 +351,8 @@ export class RedisStore implements SessionStore {
 /** The two indexes come first in KEYS. */
 const KEYS_BEFORE = 2
 
-function knownPart({ born, expiry, principal, metadata }: Known): object {
-  return { born, known: { expiry, principal, metadata } }
+function knownPart({ born, created, expiry, principal, metadata }: Known): object {
+  return { born, known: { created, expiry, principal, metadata } }
 }
 
 /** Another process has made the session somebody else's: this record follows. */

@@ -45,6 +45,15 @@ local function change(record, set, del)
   for _, field in ipairs(del) do redis.call('HDEL', record, field) end
 end
 
+-- When a user goes: what other processes have set in the meantime is that user's as well.
+local function leave_only(record, fields)
+  local kept = {}
+  for _, field in ipairs(fields) do kept[field] = true end
+  for _, field in ipairs(redis.call('HKEYS', record)) do
+    if string.sub(field, 1, 1) == '=' and not kept[field] then redis.call('HDEL', record, field) end
+  end
+end
+
 local function create(record, r)
   redis.call('DEL', record)
   redis.call('HSET', record, 'born', r.born, 'created', r.created, 'seen', r.seen,
@@ -92,6 +101,8 @@ if not moved and stored[4] ~= a.principal then return {stored[4]} end
 local expires, expiry = rules(stored[2], stored[3])
 redis.call('HSET', record, 'expires', expires, 'expiry', expiry, 'principal', a.principal)
 if tonumber(a.seen) > tonumber(stored[5]) then redis.call('HSET', record, 'seen', a.seen) end
+if a.created ~= a.known.created then redis.call('HSET', record, 'created', a.created) end
+if moved and stored[4] ~= '' and stored[4] ~= a.principal then leave_only(record, a.left) end
 if a.metadata ~= a.known.metadata then redis.call('HSET', record, 'metadata', a.metadata) end
 change(record, a.set, a.del)
 if moved and a.knownAt then redis.call('ZREM', KEYS[a.knownAt], a.member) end
@@ -110,21 +121,23 @@ for at = 1, #flat, 2 do old[flat[at]] = flat[at + 1] end
 if not old.born or is_gone(old.born, old.expires) then return 'gone' end
 local r = a.fresh
 r.next, r.expires, r.expiry = old.next, a.expires, a.expiry
-r.principal, r.metadata, r.seen = a.principal, a.metadata, a.seen
+r.created, r.principal, r.metadata, r.seen = a.created, a.principal, a.metadata, a.seen
 local kept = {}
+local keep_all = a.keepAll
 if a.keep then
-  if a.principal == a.known.principal and old.principal ~= a.principal then
-    return {old.principal}
-  end
+  local another = old.principal ~= a.known.principal and old.principal ~= a.principal
+  if keep_all and another and a.principal == a.known.principal then return {old.principal} end
+  -- Another process has made it somebody else's, and so what is in it.
+  if another and old.principal ~= '' then keep_all = false end
   r.expires, r.expiry = rules(old.expires, old.expiry)
-  if a.metadata == a.known.metadata then r.metadata = old.metadata end
+  if keep_all and a.metadata == a.known.metadata then r.metadata = old.metadata end
   for _, field in ipairs(a.keep) do kept[field] = true end
 end
 redis.call('ZADD', KEYS[2], 0, r.member)
 create(KEYS[4], r)
 for at = 1, #flat, 2 do
   local field = flat[at]
-  if string.sub(field, 1, 1) == '=' and (a.keepAll or kept[field]) then
+  if string.sub(field, 1, 1) == '=' and (keep_all or kept[field]) then
     redis.call('HSET', KEYS[4], field, flat[at + 1])
   end
 end

@@ -1,3 +1,4 @@
+import { setImmediate } from '../../timers.js'
 import type { CacheStats } from '../stats.js'
 import { EvictedRecords } from './evicted-records.js'
 import type { LiveRecord } from './live-record.js'

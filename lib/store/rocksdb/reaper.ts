@@ -1,4 +1,4 @@
-import { setImmediate, setTimeout } from 'node:timers/promises'
+import { elapsed, nextTurn, pause } from '../../timers.js'
 import type { RocksDatabase } from './engine/binding.js'
 import { dueRange, parseExpiryKey } from './format/keys.js'
 import type { LiveRecord } from './live-record.js'
@@ -99,7 +99,7 @@ export class Reaper {
     let size = BATCH
     let range: { gt?: Buffer; gte?: Buffer; lt: Buffer } = dueRange(from, until)
     while (!signal.aborted) {
-      const start = performance.now()
+      const start = elapsed()
       const others = this.#actions.writes()
       const keys = await this.#keys(range, size)
       deleted += await this.#reapBatch(keys)
@@ -109,7 +109,7 @@ export class Reaper {
       range = { gt: last, lt: range.lt }
       const busy = this.#actions.writes() - others > keys.length
       size = busy ? BATCH_WHEN_BUSY : BATCH
-      await (busy ? this.#rest(REST_FACTOR * (performance.now() - start)) : setImmediate())
+      await (busy ? this.#rest(REST_FACTOR * (elapsed() - start)) : nextTurn())
     }
     return { deleted, complete: false }
   }
@@ -118,7 +118,7 @@ export class Reaper {
   async #rest(milliseconds: number): Promise<void> {
     const { signal } = this.#stopping
     const rest = Math.min(milliseconds, LONGEST_REST_MS)
-    await setTimeout(rest, undefined, { signal }).catch(() => {})
+    await pause(rest, undefined, { signal }).catch(() => {})
   }
 
   async #keys(range: object, limit: number): Promise<Buffer[]> {

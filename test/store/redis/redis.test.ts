@@ -61,7 +61,7 @@ async function begin(
   const fresh = { id: '', handle: '' }
   app.get('/begin', async ({ session }) => {
     fill(session)
-    fresh.id = session.id
+    fresh.id = session.id ?? ''
     fresh.handle = session.handle ?? ''
   })
   await app.inject('/begin')

@@ -36,6 +36,8 @@ export interface RocksWriteBatch {
   tryPut(key: Buffer, value: Buffer): void
   tryDelete(key: Buffer): void
   flush(): Promise<void>
+  /** Gives it back unwritten. */
+  destroy(): void
 }
 
 type WalRecoveryMode = 'TOLERATE_CORRUPTED_TAIL_RECORDS' | 'POINT_IN_TIME'

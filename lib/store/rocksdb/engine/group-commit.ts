@@ -1,3 +1,4 @@
+import { setImmediate } from '../../../timers.js'
 import type { WriteStats } from '../../stats.js'
 import type { RocksDatabase, RocksWriteBatch } from './binding.js'
 
@@ -110,7 +111,13 @@ export class GroupCommit {
       capacity: Math.max(REUSED_CAPACITY, 2 * group.writes.length),
       autoDestroy: true
     })
-    for (const write of group.writes) write.writeTo(batch)
+    try {
+      for (const write of group.writes) write.writeTo(batch)
+    } catch (error) {
+      // A batch that is neither written nor given back keeps the database from closing.
+      batch.destroy()
+      throw error
+    }
     this.groups++
     this.writes += group.writes.length
     this.largest = Math.max(this.largest, group.writes.length)

@@ -1,3 +1,4 @@
+import { setImmediate } from '../../../timers.js'
 import type { RocksDatabase, RocksReadBatch } from './binding.js'
 
 /** Reads values; all reads of one turn of the event loop share one call into the binding. */

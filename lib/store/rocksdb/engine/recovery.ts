@@ -1,6 +1,6 @@
 import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as wait } from 'node:timers/promises'
+import { pause as wait } from '../../../timers.js'
 import type { StoreLogger } from '../../session-store.js'
 import type { OpenColumnFamily } from './database.js'
 
