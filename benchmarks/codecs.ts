@@ -11,14 +11,14 @@ import { spread } from './statistics.js'
  * so the record of all others is timed from objects, and ours from text, as each would be used.
  */
 const dist = (path: string): Promise<unknown> => import(`../dist/${path}` as string)
-const { decodeRecord, encodeRecord } = (await dist('store/rocksdb/format/record-codec.js')) as {
+const { decodeRecord, encodeRecord } = (await dist('store/format/record-codec.js')) as {
   encodeRecord(record: LiveRecord, key: Buffer): Buffer
   decodeRecord(handle: string, bytes: Buffer, key: Buffer): LiveRecord
 }
 const { LiveRecord: Live } = (await dist('store/rocksdb/live-record.js')) as {
   LiveRecord: typeof LiveRecord
 }
-const { recordKey } = (await dist('store/rocksdb/format/keys.js')) as {
+const { recordKey } = (await dist('store/format/keys.js')) as {
   recordKey(handle: string): Buffer
 }
 const { pack, unpack } = (await import('msgpackr' as string)) as {

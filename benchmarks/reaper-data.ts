@@ -2,10 +2,10 @@ import { hash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { handleOf } from '../lib/record/handle.js'
 import type { SessionRecord } from '../lib/record/record.js'
+import { expiryKey, handleIn, recordKey, recordRange } from '../lib/store/format/keys.js'
+import { decodeRecord } from '../lib/store/format/record-codec.js'
 import type { RocksDatabase } from '../lib/store/rocksdb/engine/binding.js'
 import { type OpenColumnFamily, openDatabase } from '../lib/store/rocksdb/engine/database.js'
-import { expiryKey, handleIn, recordKey, recordRange } from '../lib/store/rocksdb/format/keys.js'
-import { decodeRecord } from '../lib/store/rocksdb/format/record-codec.js'
 import { RocksDBStore } from '../lib/store/rocksdb/rocksdb-store.js'
 
 const MIB = 1024 * 1024

@@ -46,10 +46,10 @@ const { RocksDBStore: Store } = (await dist('store/rocksdb/rocksdb-store.js')) a
 const { openDatabase: connect } = (await dist('store/rocksdb/engine/database.js')) as {
   openDatabase: typeof openDatabase
 }
-const { encodeRecord } = (await dist('store/rocksdb/format/record-codec.js')) as {
+const { encodeRecord } = (await dist('store/format/record-codec.js')) as {
   encodeRecord(record: LiveRecord, key: Buffer): Buffer
 }
-const { recordKey } = (await dist('store/rocksdb/format/keys.js')) as {
+const { recordKey } = (await dist('store/format/keys.js')) as {
   recordKey(handle: string): Buffer
 }
 const { handleOf } = (await dist('record/handle.js')) as { handleOf(id: string): string }

@@ -7,7 +7,7 @@ import {
   sledSession
 } from '../../lib/index.js'
 import { handleOf } from '../../lib/record/handle.js'
-import { recordKey } from '../../lib/store/rocksdb/format/keys.js'
+import { recordKey } from '../../lib/store/format/keys.js'
 import { cookieOf, createApp, listen, TestClock, temporaryFolder } from '../support/app.js'
 import { openApplicationDatabase, putRaw } from '../support/rocksdb.js'
 

@@ -1,8 +1,8 @@
 import type { LightMyRequestResponse } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore, onInactivity, type SledSessionOptions } from '../../lib/index.js'
-import { expiryKey, principalKey } from '../../lib/store/rocksdb/format/keys.js'
-import { decodeRecord } from '../../lib/store/rocksdb/format/record-codec.js'
+import { expiryKey, principalKey } from '../../lib/store/format/keys.js'
+import { decodeRecord } from '../../lib/store/format/record-codec.js'
 import { aliasesOf } from '../../lib/tools/conformance/harness.js'
 import {
   addCounter,

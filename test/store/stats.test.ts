@@ -1,8 +1,8 @@
 import { test } from 'tap'
 import { MemoryStore, onInactivity, SessionRecord } from '../../lib/index.js'
 import { createSessionId, handleOf } from '../../lib/record/handle.js'
+import { recordKey } from '../../lib/store/format/keys.js'
 import { openDatabase } from '../../lib/store/rocksdb/engine/database.js'
-import { recordKey } from '../../lib/store/rocksdb/format/keys.js'
 import { RocksDBStore } from '../../lib/store/rocksdb/rocksdb-store.js'
 import {
   addCounter,

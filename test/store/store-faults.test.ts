@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { type Test, test } from 'tap'
-import { recordKey } from '../../lib/store/rocksdb/format/keys.js'
+import { recordKey } from '../../lib/store/format/keys.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../support/app.js'
 import { Gate } from '../support/gate.js'
 import {

@@ -6,7 +6,7 @@ import {
   type SessionRecord,
   type SessionStore
 } from '../../lib/index.js'
-import { recordKey } from '../../lib/store/rocksdb/format/keys.js'
+import { recordKey } from '../../lib/store/format/keys.js'
 import { cookieOf, createApp, listen, temporaryFolder } from '../support/app.js'
 import { putRaw, withDatabase } from '../support/rocksdb.js'
 import { contents, someRecord } from '../support/sessions.js'

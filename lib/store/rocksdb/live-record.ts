@@ -1,4 +1,4 @@
-import { SessionRecord } from '../../record/record.js'
+import { IndexedRecord } from '../format/indexed-record.js'
 
 /** What an object and its two index slots take beside the data itself; measured on Node 20. */
 const OVERHEAD_BYTES = 600
@@ -6,11 +6,7 @@ const OVERHEAD_BYTES = 600
 const ENTRY_BYTES = 100
 
 /** A record with what the store must remember of it while it is in memory. */
-export class LiveRecord extends SessionRecord {
-  /** Where the expiry index has this session, or `null` if it has no entry. */
-  indexedAt: number | null = null
-  /** Under whom the principal index has this session, or `null` if it has no entry. */
-  indexedPrincipal: string | null = null
+export class LiveRecord extends IndexedRecord {
   /** Its index entry has come due while it lives on: the next write files it anew. */
   refile = false
   /** How many hold it. While somebody does, no second object may stand for the same session. */

@@ -1,6 +1,6 @@
 import { elapsed, nextTurn, pause } from '../../timers.js'
+import { dueRange, parseExpiryKey } from '../format/keys.js'
 import type { RocksDatabase } from './engine/binding.js'
-import { dueRange, parseExpiryKey } from './format/keys.js'
 import type { LiveRecord } from './live-record.js'
 
 /** Small enough that one batch does not hold up the event loop for more than some milliseconds. */

@@ -9,6 +9,16 @@ import {
 import { events } from '../../events.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import type { SessionRecord } from '../../record/record.js'
+import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js'
+import {
+  META_KEY,
+  parsePrincipalKey,
+  principalRange,
+  quarantineKey,
+  recordKey,
+  recordRange
+} from '../format/keys.js'
+import { decodeRecord, encodeRecord } from '../format/record-codec.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import type { StoreStats } from '../stats.js'
@@ -22,20 +32,8 @@ import { RecordReader } from './engine/record-reader.js'
 import { Recovery } from './engine/recovery.js'
 import { scanRecords } from './engine/scan.js'
 import { WalSync } from './engine/wal-sync.js'
-import {
-  expiryKey,
-  indexTime,
-  META_KEY,
-  parsePrincipalKey,
-  principalKey,
-  principalRange,
-  quarantineKey,
-  recordKey,
-  recordRange
-} from './format/keys.js'
 import { checkFormat, encodeMeta, type FormatMeta } from './format/meta.js'
 import { upgradeFormat } from './format/migrations.js'
-import { decodeRecord, encodeRecord } from './format/record-codec.js'
 import { LiveRecord } from './live-record.js'
 import { Reaper, type ReapProgress } from './reaper.js'
 import { backUp, refuseHalfMade } from './upkeep/backup.js'
@@ -140,7 +138,7 @@ export class RocksDBStore implements SessionStore {
     await this.#commit.settled()
     const key = recordKey(handle)
     const bytes = await this.#readBytes(key)
-    return bytes === null ? null : decodeRecord(handle, bytes, key)
+    return bytes === null ? null : decodeRecord(handle, bytes, key, LiveRecord)
   }
 
   release(record: SessionRecord): void {
@@ -411,7 +409,7 @@ export class RocksDBStore implements SessionStore {
     const bytes = await this.#readBytes(key)
     if (bytes === null) return null
     try {
-      const record = decodeRecord(handle, bytes, key)
+      const record = decodeRecord(handle, bytes, key, LiveRecord)
       this.#cache.add(record)
       return record
     } catch (error) {
@@ -469,31 +467,18 @@ export class RocksDBStore implements SessionStore {
     record.writing++
     if (record.failure !== null) return
     const key = recordKey(record.handle)
+    const indexes: IndexWriter = {
+      put: (entry) => batch.tryPut(entry, EMPTY),
+      remove: (entry) => batch.tryDelete(entry)
+    }
     if (record.destroyed) {
       batch.tryDelete(key)
-      if (record.indexedAt !== null) batch.tryDelete(expiryKey(record.indexedAt, record.handle))
-      this.#indexPrincipal(record, null, batch)
+      unfileRecord(record, indexes)
       return
     }
-    this.#indexPrincipal(record, record.principal, batch)
-    const { indexedAt } = record
-    const time = indexTime(record.expiresAt)
-    // A later deadline leaves the entry where it is: the reaper moves it when it gets there.
-    if (indexedAt === null || time < indexedAt || record.refile) {
-      if (indexedAt !== null) batch.tryDelete(expiryKey(indexedAt, record.handle))
-      record.indexedAt = time
-      batch.tryPut(expiryKey(time, record.handle), EMPTY)
-    }
+    fileRecord(record, record.refile, indexes)
     record.refile = false
     batch.tryPut(key, encodeRecord(record, key))
-  }
-
-  #indexPrincipal(record: LiveRecord, principal: string | null, batch: RocksWriteBatch): void {
-    const { indexedPrincipal, handle } = record
-    if (principal === indexedPrincipal) return
-    if (indexedPrincipal !== null) batch.tryDelete(principalKey(indexedPrincipal, handle))
-    if (principal !== null) batch.tryPut(principalKey(principal, handle), EMPTY)
-    record.indexedPrincipal = principal
   }
 
   #settled(record: LiveRecord, error: Error | null): void {

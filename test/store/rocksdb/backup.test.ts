@@ -8,8 +8,8 @@ import {
   restoreBackup,
   type SessionStore
 } from '../../../lib/index.js'
+import { META_KEY } from '../../../lib/store/format/keys.js'
 import { loadBinding } from '../../../lib/store/rocksdb/engine/binding.js'
-import { META_KEY } from '../../../lib/store/rocksdb/format/keys.js'
 import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../../support/app.js'
 import {

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { test } from 'tap'
 import { onInactivity } from '../../../lib/index.js'
+import { expiryKey } from '../../../lib/store/format/keys.js'
 import type { RocksDatabase } from '../../../lib/store/rocksdb/engine/binding.js'
-import { expiryKey } from '../../../lib/store/rocksdb/format/keys.js'
 import { Reaper } from '../../../lib/store/rocksdb/reaper.js'
 import {
   addCounter,

@@ -1,11 +1,6 @@
 import { type Test, test } from 'tap'
+import { expiryKey, META_KEY, principalKey, recordKey } from '../../../lib/store/format/keys.js'
 import type { RocksDatabase } from '../../../lib/store/rocksdb/engine/binding.js'
-import {
-  expiryKey,
-  META_KEY,
-  principalKey,
-  recordKey
-} from '../../../lib/store/rocksdb/format/keys.js'
 import { type Verification, verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../../support/app.js'
 import { openApplicationDatabase, putRaw, withDatabase } from '../../support/rocksdb.js'

@@ -1,9 +1,9 @@
 import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { ColumnFamilyError, DatabaseLockedError, PathUnusableError } from '../../../errors.js'
+import { prepareFolder } from '../../folder.js'
 import { loadBinding, type RocksBinding, type RocksDatabase } from './binding.js'
 import { claimFolder, refuseIfOpenHere } from './claim.js'
-import { prepareFolder } from './folder.js'
 import { removeOldLogs } from './old-logs.js'
 import { explainOpenFailure } from './open-failure.js'
 

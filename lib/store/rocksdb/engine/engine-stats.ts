@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { recordRange } from '../format/keys.js'
+import { recordRange } from '../../format/keys.js'
 import type { RocksDatabase } from './binding.js'
 
 /** RocksDB's properties that are numbers and cost no more than reading them. */

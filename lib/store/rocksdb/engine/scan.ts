@@ -1,9 +1,9 @@
 import { RecordCorruptError } from '../../../errors.js'
 import { shortHandle } from '../../../record/handle.js'
+import { handleIn, recordRange, recordsBehind } from '../../format/keys.js'
+import { decodeRecord } from '../../format/record-codec.js'
 import type { StoreLogger } from '../../session-store.js'
-import { handleIn, recordRange, recordsBehind } from '../format/keys.js'
-import { decodeRecord } from '../format/record-codec.js'
-import type { LiveRecord } from '../live-record.js'
+import { LiveRecord } from '../live-record.js'
 import type { RocksDatabase } from './binding.js'
 import { readEntries } from './read-batch.js'
 
@@ -48,7 +48,7 @@ export async function* scanRecords(
 function decode(key: Buffer, value: Buffer, log: StoreLogger): LiveRecord | null {
   const handle = handleIn(key)
   try {
-    return decodeRecord(handle, value, key)
+    return decodeRecord(handle, value, key, LiveRecord)
   } catch (error) {
     if (!(error instanceof RecordCorruptError)) throw error
     log.error(

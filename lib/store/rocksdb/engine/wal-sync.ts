@@ -1,7 +1,7 @@
 import { type FileHandle, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { syncFolder } from '../../folder.js'
 import type { RocksDatabase } from './binding.js'
-import { syncFolder } from './folder.js'
 
 const WAL_NAME = /^(\d+)\.log$/
 

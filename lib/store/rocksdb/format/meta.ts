@@ -1,7 +1,7 @@
 import { FormatUnreadableError, FormatUnsupportedError } from '../../../errors.js'
+import { META_KEY } from '../../format/keys.js'
 import type { RocksDatabase } from '../engine/binding.js'
 import type { OpenColumnFamily } from '../engine/database.js'
-import { META_KEY } from './keys.js'
 
 /** The storage format that this version writes. */
 export const FORMAT_VERSION = 1

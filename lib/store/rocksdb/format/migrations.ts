@@ -1,8 +1,8 @@
+import { META_KEY } from '../../format/keys.js'
 import type { StoreContext } from '../../session-store.js'
 import type { RocksDatabase, RocksWriteBatch } from '../engine/binding.js'
 import type { OpenColumnFamily } from '../engine/database.js'
 import { readEntries } from '../engine/read-batch.js'
-import { META_KEY } from './keys.js'
 import { checkFormat, encodeMeta, type FormatMeta, writeFirstMeta } from './meta.js'
 
 /** One step from a format to the next. */

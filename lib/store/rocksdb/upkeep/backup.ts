@@ -6,6 +6,7 @@ import {
   isOurs,
   storeFailure
 } from '../../../errors.js'
+import { META_KEY } from '../../format/keys.js'
 import type { BackupResult, LongOperation } from '../../long-operation.js'
 import { loadBinding, type RocksDatabase } from '../engine/binding.js'
 import {
@@ -15,7 +16,6 @@ import {
   openReadOnly
 } from '../engine/database.js'
 import { readProperties } from '../engine/engine-stats.js'
-import { META_KEY } from '../format/keys.js'
 import { FORMAT_VERSION, type FormatMeta, isEmpty, writeMeta } from '../format/meta.js'
 import { mirror } from './mirror.js'
 

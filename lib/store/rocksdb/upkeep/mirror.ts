@@ -1,6 +1,6 @@
+import { META_KEY } from '../../format/keys.js'
 import type { RocksDatabase } from '../engine/binding.js'
 import { type Entry, readEntries } from '../engine/read-batch.js'
-import { META_KEY } from '../format/keys.js'
 
 /** At the default limit of 64 KiB a session, the most that one batch takes is 4 MiB. */
 const BATCH = 64

@@ -1,7 +1,6 @@
 import { RecordCorruptError } from '../../../errors.js'
 import { shortHandle } from '../../../record/handle.js'
-import type { RocksDatabase } from '../engine/binding.js'
-import type { Entry } from '../engine/read-batch.js'
+import type { IndexedRecord } from '../../format/indexed-record.js'
 import {
   expiryKey,
   handleIn,
@@ -10,10 +9,11 @@ import {
   principalKey,
   quarantineKey,
   recordKey
-} from '../format/keys.js'
+} from '../../format/keys.js'
+import { decodeRecord } from '../../format/record-codec.js'
+import type { RocksDatabase } from '../engine/binding.js'
+import type { Entry } from '../engine/read-batch.js'
 import { FORMAT_VERSION } from '../format/meta.js'
-import { decodeRecord } from '../format/record-codec.js'
-import type { LiveRecord } from '../live-record.js'
 
 /** Small enough that one batch of the largest records does not hold up the event loop. */
 const BATCH = 32
@@ -149,7 +149,7 @@ class Verifier {
   }
 
   async #checkRecords(entries: Entry[]): Promise<void> {
-    const expected: { record: LiveRecord; kind: ProblemKind; key: Buffer }[] = []
+    const expected: { record: IndexedRecord; kind: ProblemKind; key: Buffer }[] = []
     for (const { key, value } of entries) {
       this.#found.records++
       const handle = handleIn(key)
@@ -229,7 +229,7 @@ function formatIn(meta: Buffer): number | null {
   }
 }
 
-function decode(handle: string, bytes: Buffer, key: Buffer): LiveRecord | Error {
+function decode(handle: string, bytes: Buffer, key: Buffer): IndexedRecord | Error {
   try {
     return decodeRecord(handle, bytes, key)
   } catch (error) {

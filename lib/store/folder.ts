@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { access, mkdir, open, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { PathUnusableError } from '../../../errors.js'
+import { PathUnusableError } from '../errors.js'
 
 /**
  * Makes a folder if it does not exist, and sees that this process may write there.

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { atDateTime, onInactivity, onSessionEnd } from '../../../lib/index.js'
+import { IndexedRecord } from '../../../lib/store/format/indexed-record.js'
 import {
   dueRange,
   expiryKey,
@@ -13,9 +14,8 @@ import {
   quarantineKey,
   recordKey,
   recordRange
-} from '../../../lib/store/rocksdb/format/keys.js'
-import { decodeRecord, encodeRecord } from '../../../lib/store/rocksdb/format/record-codec.js'
-import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
+} from '../../../lib/store/format/keys.js'
+import { decodeRecord, encodeRecord } from '../../../lib/store/format/record-codec.js'
 
 const handle = () => randomBytes(32).toString('base64url')
 const anyHandle = fc
@@ -104,13 +104,13 @@ const anyRecord = fc
     data: fc.array(fc.tuple(anyText, fc.string({ unit: 'grapheme' })))
   })
   .map(({ handle, times: [created, seen, expires, indexed], data, ...rest }) => {
-    const record = Object.assign(new LiveRecord(handle, created, seen, expires), rest)
+    const record = Object.assign(new IndexedRecord(handle, created, seen, expires), rest)
     record.indexedAt = indexed
     for (const [key, text] of data) record.apply(key, text)
     return record
   })
 
-function content(record: LiveRecord): unknown[] {
+function content(record: IndexedRecord): unknown[] {
   const { handle, createdAt, lastSeenAt, expiresAt, indexedAt, expiry, principal, metadata } =
     record
   const { data, size } = record
@@ -141,8 +141,8 @@ test('every record comes back exactly', async (t) => {
   )
 })
 
-function sample(): { record: LiveRecord; key: Buffer; bytes: Buffer } {
-  const record = new LiveRecord(handle(), 1, 2, 3)
+function sample(): { record: IndexedRecord; key: Buffer; bytes: Buffer } {
+  const record = new IndexedRecord(handle(), 1, 2, 3)
   record.indexedAt = 3
   record.principal = 'ann'
   record.apply('counter', '1')

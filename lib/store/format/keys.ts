@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto'
 
 /**
- * The keys of the column family. Their first byte says what they are, so that each kind is one
- * range: nothing but `rocksdb-native`'s atomic batch within one column family keeps them in step.
+ * The keys of a database. Their first byte says what they are, so that each kind is one range and
+ * all of them may share one key space: `rocksdb-native` writes atomically within one column family
+ * alone.
  */
 const RECORD = 0x01
 const EXPIRY = 0x02

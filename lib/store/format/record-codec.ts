@@ -1,8 +1,8 @@
 import { crc32 } from 'node:zlib'
-import { RecordCorruptError } from '../../../errors.js'
-import type { Expiry } from '../../../record/expiry.js'
-import { keyToText, textToKey } from '../../../record/key-text.js'
-import { LiveRecord } from '../live-record.js'
+import { RecordCorruptError } from '../../errors.js'
+import type { Expiry } from '../../record/expiry.js'
+import { keyToText, textToKey } from '../../record/key-text.js'
+import { IndexedRecord } from './indexed-record.js'
 
 /**
  * A record as bytes, all numbers big-endian:
@@ -30,7 +30,7 @@ const CHECKSUM_BYTES = 4
 
 const EXPIRY_KINDS = [null, 'session-end', 'inactivity', 'date-time'] as const
 
-export function encodeRecord(record: LiveRecord, key: Buffer): Buffer {
+export function encodeRecord(record: IndexedRecord, key: Buffer): Buffer {
   const { data, principal, metadata } = record
   let texts = (principal ?? '') + (metadata ?? '')
   for (const [name, text] of data) texts += keyToText(name) + text
@@ -84,15 +84,34 @@ function mostBytes(text: string): number {
   return text.length < LONG_TEXT ? 3 * text.length : Buffer.byteLength(text)
 }
 
-/** @throws {RecordCorruptError} if the bytes are not a record of this key */
-export function decodeRecord(handle: string, bytes: Buffer, key: Buffer): LiveRecord {
+type RecordKind<T extends IndexedRecord> = new (
+  ...args: ConstructorParameters<typeof IndexedRecord>
+) => T
+
+/**
+ * @param Kind the store's own kind of record
+ * @throws {RecordCorruptError} if the bytes are not a record of this key
+ */
+export function decodeRecord<T extends IndexedRecord>(
+  handle: string,
+  bytes: Buffer,
+  key: Buffer,
+  Kind: RecordKind<T>
+): T
+export function decodeRecord(handle: string, bytes: Buffer, key: Buffer): IndexedRecord
+export function decodeRecord(
+  handle: string,
+  bytes: Buffer,
+  key: Buffer,
+  Kind: RecordKind<IndexedRecord> = IndexedRecord
+): IndexedRecord {
   const end = bytes.length - CHECKSUM_BYTES
   if (end < HEADER_BYTES + 8) throw new RecordCorruptError('it is too short')
   if (bytes.readUInt32BE(end) !== checksum(bytes.subarray(0, end), key)) {
     throw new RecordCorruptError('its checksum does not match')
   }
   if (bytes[0] !== VERSION) throw new RecordCorruptError(`it has the unknown version ${bytes[0]}`)
-  const record = new LiveRecord(
+  const record = new Kind(
     handle,
     bytes.readDoubleBE(2),
     bytes.readDoubleBE(10),
@@ -104,7 +123,7 @@ export function decodeRecord(handle: string, bytes: Buffer, key: Buffer): LiveRe
   return record
 }
 
-function readTexts(record: LiveRecord, bytes: Buffer, end: number): void {
+function readTexts(record: IndexedRecord, bytes: Buffer, end: number): void {
   const count = bytes.readUInt32BE(42)
   const textsAt = HEADER_BYTES + 8 + 8 * count
   if (textsAt > end) throw new RecordCorruptError('its entries do not fit')
