@@ -117,8 +117,9 @@ export async function createApp(
     })
 
     members.post('/logout-everywhere', async ({ session }, reply) => {
-      await fastify.sessions.revokeAll(session.principal ?? '', { except: session })
+      const name = session.principal ?? ''
       await session.destroy()
+      await fastify.sessions.revokeAll(name)
       return reply.redirect('/login', 303)
     })
   })

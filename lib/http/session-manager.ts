@@ -4,6 +4,7 @@ import { isHandle } from '../record/handle.js'
 import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue } from '../record/value.js'
+import { recordsOf } from '../session/records-of.js'
 import type { Registration } from '../session/registration.js'
 import { Session } from '../session/session.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
@@ -45,14 +46,24 @@ export class SessionManager {
 
   /** A user's sessions, the one last used first. Costs in proportion to their number. */
   async list(principal: string): Promise<SessionInfo[]> {
-    const records = await this.#recordsOf(principal)
-    for (const record of records) this.#policy.store.release(record)
-    return records.sort((a, b) => b.lastSeenAt - a.lastSeenAt).map(describe)
+    const found: { lastSeenAt: number; info: SessionInfo }[] = []
+    await this.#eachBatch(principal, async (records) => {
+      for (const record of records) {
+        found.push({ lastSeenAt: record.lastSeenAt, info: describe(record) })
+      }
+    })
+    return found.sort((a, b) => b.lastSeenAt - a.lastSeenAt).map(({ info }) => info)
   }
 
   /** How many sessions a user has; without a principal, how many are stored, expired ones included. */
   async count(principal?: string): Promise<number> {
-    if (principal !== undefined) return (await this.list(principal)).length
+    if (principal !== undefined) {
+      let count = 0
+      await this.#eachBatch(principal, async (records) => {
+        count += records.length
+      })
+      return count
+    }
     return this.#guard('count sessions', () => this.#policy.store.count())
   }
 
@@ -97,20 +108,18 @@ export class SessionManager {
     options: { except?: string | Session | null | undefined } = {}
   ): Promise<number> {
     if ('except' in options) await this.#checkExcept(principal, options.except)
-    const seen = new Set<string>()
     let ended = 0
-    // A session that is renewed between the look and its end goes on under another handle.
-    for (let before = -1; before < seen.size; ) {
-      before = seen.size
-      const kept = await this.#handleOf(options.except)
-      const records = await this.#recordsOf(principal, seen)
-      const doomed = records.filter(({ handle }) => handle !== kept)
-      try {
+    // A session that is renewed during the walk goes on under another handle, perhaps behind it.
+    for (let before = -1; before < ended; ) {
+      before = ended
+      await this.#eachBatch(principal, async (records) => {
+        const kept = await this.#handleOf(options.except)
+        const doomed = records.filter(({ handle }) => handle !== kept)
         ended += doomed.filter(({ destroyed }) => !destroyed).length
-        await Promise.all(doomed.map((record) => this.#destroy(record)))
-      } finally {
-        for (const record of records) this.#policy.store.release(record)
-      }
+        const outcomes = await Promise.allSettled(doomed.map((record) => this.#destroy(record)))
+        const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+        if (failed !== undefined) throw failed.reason
+      })
     }
     return ended
   }
@@ -245,21 +254,14 @@ export class SessionManager {
     return importSessions(store, source, { ...options, now })
   }
 
-  /** @param seen handles to leave out; those that are found join them */
-  async #recordsOf(principal: string, seen = new Set<string>()): Promise<SessionRecord[]> {
+  /** Works on a user's sessions, a bounded number of them at a time. */
+  async #eachBatch(
+    principal: string,
+    work: (records: readonly SessionRecord[]) => Promise<void>
+  ): Promise<void> {
     checkPrincipal(principal)
-    const { store } = this.#policy
-    return this.#guard('list sessions', async () => {
-      const all = await store.handlesOf(principal)
-      const handles = all.filter((handle) => !seen.has(handle))
-      for (const handle of handles) seen.add(handle)
-      const found = await Promise.all(handles.map((handle) => store.loadByHandle(handle)))
-      // The record decides: it may have changed hands since the index was read.
-      return found.filter((record) => {
-        if (record === null || record.principal === principal) return record !== null
-        store.release(record)
-        return false
-      }) as SessionRecord[]
+    await this.#guard('list sessions', async () => {
+      for await (const records of recordsOf(this.#policy.store, principal)) await work(records)
     })
   }
 

@@ -6,19 +6,32 @@ import type { SessionChanges, SessionStore } from './session-store.js'
 
 const TICK = 1000
 const LONGEST_WAIT_TICKS = 10
-/** What a waiting request takes beside its record, roughly. */
+/** What a waiting write takes beside its record, roughly. */
 const WEIGHT_OF_ONE = 1024
-const MOST_WAITING = 64 * 1024 * 1024
+/**
+ * Of writes, in bytes: a bound on their number alone would refuse small sessions in an ordinary
+ * stall of the disk, or let large ones take gigabytes.
+ */
+const MOST_WRITING = 64 * 1024 * 1024
+/** Of reads, whose size is not known yet; they hold nothing of the store until they are answered. */
+const MOST_READING = 16_384
 
 /** Something that was asked of the store and that it has not answered yet. */
 interface Task {
   readonly operation: string
   /** What the store writes; none if it only reads. */
   readonly records: readonly SessionRecord[]
-  readonly weight: number
+  /** In bytes; `null` for what only reads. */
+  readonly weight: number | null
   readonly since: number
   late: boolean
   reject: (error: Error) => void
+}
+
+interface Renewal {
+  readonly fresh: SessionRecord
+  /** Resolves to whether it was made. */
+  readonly renewing: Promise<boolean>
 }
 
 /**
@@ -37,7 +50,10 @@ export class GuardedStore implements SessionStore {
   readonly #writing = new Map<string, number>()
   /** Handles of the sessions with a write that took too long. */
   readonly #uncertain = new Set<string>()
-  #weight = 0
+  /** By the record that was renewed, for as long as anybody has it. */
+  readonly #renewals = new WeakMap<SessionRecord, Renewal>()
+  #writingBytes = 0
+  #reading = 0
   #ticks = 0
   #timer: NodeJS.Timeout | null = null
   // The store's own: they ask nothing of the disk, or walk over everything and take their time.
@@ -71,17 +87,29 @@ export class GuardedStore implements SessionStore {
   }
 
   load(id: string): SessionRecord | null | Promise<SessionRecord | null> {
-    if (this.#uncertain.size > 0) this.#refuseUncertain(handleOf(id))
-    return this.#boundLoad(this.#store.load(id))
+    if (this.#uncertain.size > 0 && this.#uncertain.has(handleOf(id))) return refuse(uncertain())
+    if (this.#reading >= MOST_READING) return refuse(tooMany(LOAD))
+    try {
+      const loading = this.#store.load(id)
+      return loading instanceof Promise ? this.#boundLoad(loading) : loading
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   loadByHandle(handle: string): SessionRecord | null | Promise<SessionRecord | null> {
-    if (this.#uncertain.size > 0) this.#refuseUncertain(handle)
-    return this.#boundLoad(this.#store.loadByHandle(handle))
+    if (this.#uncertain.has(handle)) return refuse(uncertain())
+    if (this.#reading >= MOST_READING) return refuse(tooMany(LOAD))
+    try {
+      const loading = this.#store.loadByHandle(handle)
+      return loading instanceof Promise ? this.#boundLoad(loading) : loading
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   read(handle: string): Promise<SessionRecord | null> {
-    if (this.#uncertain.size > 0) this.#refuseUncertain(handle)
+    if (this.#uncertain.has(handle)) return refuse(uncertain())
     return this.#bound('read a session', [], () => this.#store.read(handle))
   }
 
@@ -94,29 +122,52 @@ export class GuardedStore implements SessionStore {
     fresh: SessionRecord,
     keep: boolean | readonly string[]
   ): Promise<boolean> {
-    const replace = (): Promise<boolean> => this.#store.replace(old, fresh, keep)
-    return this.#bound('renew a session id', [old, fresh], replace)
+    const renewing = this.#bound('renew a session id', [old, fresh], () =>
+      this.#store.replace(old, fresh, keep)
+    )
+    this.#renewals.set(old, { fresh, renewing })
+    return renewing
   }
 
-  destroy(record: SessionRecord): Promise<void> {
-    return this.#bound('destroy a session', [record], () => this.#store.destroy(record))
+  /** A logout that races with a renewal wins: the session ends under its new id as well. */
+  async destroy(record: SessionRecord): Promise<void> {
+    const renewal = this.#renewals.get(record)
+    // How the renewal ends decides which of the two is alive.
+    if (renewal === undefined || !(await renewal.renewing.catch(() => false))) {
+      return this.#bound('destroy a session', [record], () => this.#store.destroy(record))
+    }
+    if (this.#renewals.has(renewal.fresh)) return this.destroy(renewal.fresh)
+    const successor = await this.loadByHandle(renewal.fresh.handle)
+    if (successor === null) return
+    try {
+      await this.destroy(successor)
+    } finally {
+      this.release(successor)
+    }
   }
 
-  handlesOf(principal: string): Promise<string[]> {
-    return this.#bound('list sessions', [], () => this.#store.handlesOf(principal))
+  async *handlesOf(principal: string): AsyncGenerator<string[]> {
+    const walk = this.#store.handlesOf(principal)[Symbol.asyncIterator]()
+    try {
+      for (;;) {
+        const { done, value } = await this.#bound('list sessions', [], () => walk.next())
+        if (done) return
+        yield value
+      }
+    } finally {
+      // Not awaited: a walk that hangs ends after what it hangs in, if ever.
+      walk.return?.()?.catch(() => {})
+    }
   }
 
   /** A write that never ends must not keep the process from ending. */
   close(): Promise<void> {
-    return this.#watch('close', [], this.#store.close())
+    return this.#watch('close', [], () => this.#store.close())
   }
 
-  #boundLoad(
-    loading: SessionRecord | null | Promise<SessionRecord | null>
-  ): SessionRecord | null | Promise<SessionRecord | null> {
-    if (!(loading instanceof Promise)) return loading
-    return this.#bound(
-      'load a session',
+  #boundLoad(loading: Promise<SessionRecord | null>): Promise<SessionRecord | null> {
+    return this.#watch(
+      LOAD,
       [],
       () => loading,
       (record) => {
@@ -126,38 +177,33 @@ export class GuardedStore implements SessionStore {
     )
   }
 
-  #refuseUncertain(handle: string): void {
-    if (this.#uncertain.has(handle)) throw uncertain()
-  }
-
   #bound<T>(
     operation: string,
     records: readonly SessionRecord[],
-    work: () => Promise<T>,
-    tooLate?: (value: T) => void
+    work: () => Promise<T>
   ): Promise<T> {
     for (const { handle, failure } of records) {
       if (failure !== null) return Promise.reject(failure)
       if (this.#uncertain.has(handle)) return Promise.reject(uncertain())
     }
-    if (this.#weight >= MOST_WAITING) {
-      const problem = `${operation}: too many requests wait for it already`
-      return Promise.reject(new StoreUnavailableError(problem))
-    }
-    return this.#watch(operation, records, work(), tooLate)
+    const full =
+      records.length === 0 ? this.#reading >= MOST_READING : this.#writingBytes >= MOST_WRITING
+    return full ? refuse(tooMany(operation)) : this.#watch(operation, records, work)
   }
 
   #watch<T>(
     operation: string,
     records: readonly SessionRecord[],
-    work: Promise<T>,
+    work: () => Promise<T>,
     tooLate?: (value: T) => void
   ): Promise<T> {
+    // In here, so that a store that throws instead of rejecting rejects.
     return new Promise<T>((resolve, reject) => {
-      const weight = this.#weigh(records)
+      const working = work()
+      const weight = records.length === 0 ? null : this.#weigh(records)
       const task = { operation, records, weight, since: this.#ticks, late: false, reject }
       this.#begin(task)
-      work.then(
+      working.then(
         (value) => {
           this.#end(task)
           if (task.late) tooLate?.(value)
@@ -183,7 +229,8 @@ export class GuardedStore implements SessionStore {
 
   #begin(task: Task): void {
     this.#tasks.add(task)
-    this.#weight += task.weight
+    if (task.weight === null) this.#reading++
+    else this.#writingBytes += task.weight
     for (const { handle } of task.records) {
       this.#writing.set(handle, (this.#writing.get(handle) ?? 0) + 1)
     }
@@ -192,7 +239,8 @@ export class GuardedStore implements SessionStore {
 
   #end(task: Task): void {
     this.#tasks.delete(task)
-    this.#weight -= task.weight
+    if (task.weight === null) this.#reading--
+    else this.#writingBytes -= task.weight
     for (const { handle } of task.records) {
       const left = (this.#writing.get(handle) ?? 1) - 1
       if (left > 0) this.#writing.set(handle, left)
@@ -225,6 +273,16 @@ export class GuardedStore implements SessionStore {
     }
     task.reject(error)
   }
+}
+
+const LOAD = 'load a session'
+
+function refuse(error: Error): Promise<never> {
+  return Promise.reject(error)
+}
+
+function tooMany(operation: string): Error {
+  return new StoreUnavailableError(`${operation}: too many requests wait for it already`)
 }
 
 function uncertain(): Error {

@@ -116,11 +116,25 @@ export interface SessionStore {
     keep: boolean | readonly string[]
   ): Promise<boolean>
 
-  /** Removes a session for good; resolves when that is durable, and the record is `destroyed`. */
+  /**
+   * Removes a session for good; resolves when that is durable, and the record is `destroyed`. If
+   * several processes write, one that was renewed elsewhere ends under its new handle.
+   */
   destroy(record: SessionRecord): Promise<void>
 
-  /** The handles of a principal's sessions; some may be past their time. Costs what it returns. */
-  handlesOf(principal: string): Promise<string[]>
+  /**
+   * Several writers only: the record that the session with this handle, which has ended, goes on
+   * with since another process renewed it, held as by `load`; `null` if there is none, or if that
+   * is more than an hour ago.
+   */
+  loadSuccessor?(handle: string): Promise<SessionRecord | null>
+
+  /**
+   * The handles of a principal's sessions, each once, in batches of some hundred at most; some may
+   * be past their time. What is there during the whole walk is in it, though sessions end
+   * meanwhile; what begins meanwhile may be. Costs what it gives.
+   */
+  handlesOf(principal: string): AsyncIterable<string[]>
 
   /**
    * How many sessions are stored; whether those that are past their time and not deleted yet count

@@ -13,6 +13,7 @@ import {
 } from '../../lib/index.js'
 import { createSessionId, handleOf } from '../../lib/record/handle.js'
 import { encodeValue } from '../../lib/record/value.js'
+import { handlesOf } from '../../lib/tools/conformance/harness.js'
 import { parseLine, recordLine } from '../../lib/transfer/export-format.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../support/app.js'
 import { contents, plain, someRecord } from '../support/sessions.js'
@@ -70,8 +71,8 @@ test('what is exported from one store can be imported into another', async (t) =
   t.same(await importSessions(copy, piecesOf(text)), { imported: 300, expired: 0 })
   t.same(await contents(copy), await contents(store), 'once more changes nothing')
   t.same(
-    (await copy.handlesOf('user 1')).sort(),
-    (await store.handlesOf('user 1')).sort(),
+    (await handlesOf(copy, 'user 1')).sort(),
+    (await handlesOf(store, 'user 1')).sort(),
     'indexes are made'
   )
 })

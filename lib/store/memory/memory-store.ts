@@ -61,9 +61,12 @@ export class MemoryStore implements SessionStore {
     this.#saved.delete(record.handle)
   }
 
-  async handlesOf(principal: string): Promise<string[]> {
+  async *handlesOf(principal: string): AsyncGenerator<string[]> {
     const records = [...this.#records.values()]
-    return records.filter((record) => record.principal === principal).map(({ handle }) => handle)
+    const theirs = records.filter((record) => record.principal === principal)
+    for (let at = 0; at < theirs.length; at += BATCH) {
+      yield theirs.slice(at, at + BATCH).map(({ handle }) => handle)
+    }
   }
 
   /** The live record; one that no longer stands for what was saved gives way to one that does. */
@@ -133,6 +136,7 @@ export class MemoryStore implements SessionStore {
   }
 }
 
+const BATCH = 128
 const REPLACED = 'save a session that an import has replaced'
 
 function hashOf(handle: string): Buffer {

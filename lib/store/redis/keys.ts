@@ -30,6 +30,11 @@ export class RedisKeys {
     return `${this.#prefix}quarantine:${handle}`
   }
 
+  /** String: where a session that was renewed goes on, for those who loaded it before. */
+  successor(handle: string): string {
+    return `${this.#prefix}successor:${handle}`
+  }
+
   /** Sorted set: the sessions of one user by when they expire. */
   principal(principal: string): string {
     return `${this.#prefix}principal:${hash('sha256', principal, 'base64url')}`

@@ -125,8 +125,19 @@ export class RedisStore implements SessionStore {
     const keys = [this.#keys.record(handle)]
     const knownAt = this.#addPrincipal(keys, known?.principal ?? '')
     const message = { member: memberOf(handle), knownAt }
-    await guard('destroy a session', () => this.#run(DESTROY, keys, message))
+    const deleted = await guard('destroy a session', () => this.#run(DESTROY, keys, message))
     record.destroyed = true
+    if (Number(deleted) > 0) return
+    const successor = await this.loadSuccessor(handle)
+    if (successor !== null) await this.destroy(successor)
+  }
+
+  async loadSuccessor(handle: string): Promise<RedisRecord | null> {
+    const key = this.#keys.successor(handle)
+    const member = await guard('read a session', () => this.#server.text(key))
+    if (member === null) return null
+    const next = handleOfMember(member)
+    return (await this.loadByHandle(next)) ?? this.loadSuccessor(next)
   }
 
   async compareAndSet(
@@ -153,9 +164,19 @@ export class RedisStore implements SessionStore {
     return swapped
   }
 
-  async handlesOf(principal: string): Promise<string[]> {
+  async *handlesOf(principal: string): AsyncGenerator<string[]> {
     const key = this.#keys.principal(principal)
-    return (await guard('list sessions', () => this.#server.members(key))).map(handleOfMember)
+    // The server gives a member again if it makes room for more during the walk.
+    const seen = new Set<string>()
+    let cursor: string | null = null
+    do {
+      const from: string = cursor ?? FIRST_CURSOR
+      const found = await guard('list sessions', () => this.#server.membersFrom(key, from))
+      cursor = found.cursor
+      const fresh = found.members.filter((member) => !seen.has(member))
+      for (const member of fresh) seen.add(member)
+      if (fresh.length > 0) yield fresh.map(handleOfMember)
+    } while (cursor !== FIRST_CURSOR)
   }
 
   count(): Promise<number> {
@@ -268,7 +289,11 @@ export class RedisStore implements SessionStore {
     keep: boolean | readonly string[]
   ): Promise<boolean> {
     const known = old.known as Known
-    const keys = [this.#keys.record(old.handle), this.#keys.record(fresh.handle)]
+    const keys = [
+      this.#keys.record(old.handle),
+      this.#keys.record(fresh.handle),
+      this.#keys.successor(old.handle)
+    ]
     const knownAt = this.#addPrincipal(keys, known.principal)
     const principalAt = this.#addPrincipal(keys, fresh.principal ?? '')
     const born = randomBytes(6).toString('base64url')
@@ -348,6 +373,8 @@ export class RedisStore implements SessionStore {
   }
 }
 
+/** A walk begins and ends with it. */
+const FIRST_CURSOR = '0'
 /** The two indexes come first in KEYS. */
 const KEYS_BEFORE = 2
 

@@ -14,6 +14,7 @@ const COMMON = `
 local a = cjson.decode(ARGV[1])
 local now = tonumber(a.now)
 local DAY = 86400000
+local HOUR = 3600000
 
 local function is_gone(born, expires)
   return born ~= a.born or tonumber(expires) <= now
@@ -135,6 +136,7 @@ if a.keep then
 end
 redis.call('ZADD', KEYS[2], 0, r.member)
 create(KEYS[4], r)
+redis.call('SET', KEYS[5], r.member, 'PX', HOUR)
 for at = 1, #flat, 2 do
   local field = flat[at]
   if string.sub(field, 1, 1) == '=' and (keep_all or kept[field]) then
@@ -162,12 +164,13 @@ if a.text then change(record, {{a.field, a.text}}, {}) else change(record, {}, {
 return 'ok'
 `)
 
+/** Replies how many records it has deleted: 1, or 0 if the session had ended. */
 export const DESTROY = script(`
-redis.call('DEL', KEYS[3])
+local deleted = redis.call('DEL', KEYS[3])
 redis.call('ZREM', KEYS[1], a.member)
 redis.call('ZREM', KEYS[2], a.member)
 if a.knownAt then redis.call('ZREM', KEYS[a.knownAt], a.member) end
-return 'ok'
+return deleted
 `)
 
 /** Takes sessions whose time has come; replies how many. Those that the server deleted count too. */

@@ -31,8 +31,12 @@ export class RedisServer {
     await this.#send(key, ['SET', key, text])
   }
 
-  async members(key: string): Promise<string[]> {
-    return (await this.#send(key, ['ZRANGE', key, '0', '-1'])) as string[]
+  /** Some members of a sorted set, and where the next ones are; the cursor `0` begins and ends. */
+  async membersFrom(key: string, cursor: string): Promise<{ cursor: string; members: string[] }> {
+    const reply = await this.#send(key, ['ZSCAN', key, cursor, 'COUNT', '128'])
+    const [next, pairs] = reply as [cursor: string | number, pairs: string[]]
+    // Each is followed by its score.
+    return { cursor: String(next), members: pairs.filter((_, at) => at % 2 === 0) }
   }
 
   /** Up to `limit` members whose score is `most` or less. */

@@ -176,14 +176,19 @@ export class RocksDBStore implements SessionStore {
     return this.#enqueue(record as LiveRecord)
   }
 
-  async handlesOf(principal: string): Promise<string[]> {
+  async *handlesOf(principal: string): AsyncGenerator<string[]> {
     // A login or renewal under way is in the index only then.
     await this.#commit.settled()
-    const handles: string[] = []
-    for await (const key of this.#keys(principalRange(principal))) {
-      handles.push(parsePrincipalKey(key))
+    // Nothing stays open between batches: who walks may take their time.
+    let range: { gte: Buffer; lt: Buffer } | { gt: Buffer; lt: Buffer } = principalRange(principal)
+    for (;;) {
+      const keys: Buffer[] = []
+      for await (const key of this.#keys(range, KEYS_PER_READ)) keys.push(key)
+      if (keys.length > 0) yield keys.map(parsePrincipalKey)
+      const last = keys.at(-1)
+      if (last === undefined || keys.length < KEYS_PER_READ) return
+      range = { gt: last, lt: range.lt }
     }
-    return handles
   }
 
   async count(): Promise<number> {
@@ -204,8 +209,11 @@ export class RocksDBStore implements SessionStore {
   }
 
   async putRecords(records: readonly SessionRecord[]): Promise<void> {
-    const held = await Promise.all(records.map(({ handle }) => this.#pin(handle)))
+    const pinning = await Promise.allSettled(records.map(({ handle }) => this.#pin(handle)))
+    const held = pinning.map((pinned) => (pinned.status === 'fulfilled' ? pinned.value : null))
     try {
+      const failed = pinning.find(({ status }) => status === 'rejected')
+      if (failed !== undefined) throw (failed as PromiseRejectedResult).reason
       // One turn, so one group: all or none.
       await Promise.all(records.map((record) => this.#overwrite(record)))
     } finally {
@@ -313,8 +321,12 @@ export class RocksDBStore implements SessionStore {
     return this.#enqueue(record)
   }
 
-  async *#keys(range: { gte: Buffer; lt: Buffer }): AsyncGenerator<Buffer> {
-    const options = { values: false, capacity: KEYS_PER_READ }
+  async *#keys(range: object, limit?: number): AsyncGenerator<Buffer> {
+    const options = {
+      values: false,
+      capacity: KEYS_PER_READ,
+      ...(limit === undefined ? {} : { limit })
+    }
     try {
       for await (const { key } of this.#connection.db.iterator(range, options)) yield key
     } catch (error) {

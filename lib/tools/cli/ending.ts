@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { recordsOf } from '../../session/records-of.js'
 import type { SessionStore } from '../../store/session-store.js'
 import {
   abortable,
@@ -74,9 +75,9 @@ async function revokeOne(
 
 async function revokeAll(store: SessionStore, principal: string): Promise<number> {
   let revoked = 0
-  for (const handle of await store.handlesOf(principal)) {
-    const record = await store.read(handle)
-    if (record?.principal === principal) revoked += await destroy(store, handle)
+  for await (const records of recordsOf(store, principal)) {
+    await Promise.all(records.map((record) => store.destroy(record)))
+    revoked += records.length
   }
   return revoked
 }

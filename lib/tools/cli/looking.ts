@@ -93,9 +93,11 @@ async function* select(
     yield* store.records()
     return
   }
-  for (const handle of await store.handlesOf(principal)) {
-    const record = await store.read(handle)
-    if (record?.principal === principal && record.expiresAt > Date.now()) yield record
+  for await (const handles of store.handlesOf(principal)) {
+    for (const handle of handles) {
+      const record = await store.read(handle)
+      if (record?.principal === principal && record.expiresAt > Date.now()) yield record
+    }
   }
 }
 

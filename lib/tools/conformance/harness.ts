@@ -170,6 +170,13 @@ export function aliasesOf(handle: string): string[] {
 
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 
+/** A principal's sessions, of all batches. */
+export async function handlesOf(store: SessionStore, principal: string): Promise<string[]> {
+  const handles: string[] = []
+  for await (const batch of store.handlesOf(principal)) handles.push(...batch)
+  return handles
+}
+
 export async function all(store: SessionStore, after?: string): Promise<SessionRecord[]> {
   const records: SessionRecord[] = []
   for await (const record of store.records(after)) records.push(record)

@@ -5,6 +5,7 @@ import {
   type Case,
   content,
   type Harness,
+  handlesOf,
   loaded,
   MINUTE,
   newRecord,
@@ -114,8 +115,8 @@ export const severalWritersCases: Case[] = [
       await store.save(one, null)
       other.expiresAt += MINUTE
       await second.save(other, null)
-      assert.deepEqual(await store.handlesOf('bob'), [handle])
-      assert.deepEqual(await store.handlesOf('ann'), [])
+      assert.deepEqual(await handlesOf(store, 'bob'), [handle])
+      assert.deepEqual(await handlesOf(store, 'ann'), [])
       assert.equal((await loaded(store, handle)).principal, 'bob')
       const { record: fresh } = newRecord(harness, { data: {} })
       const third = await loaded(second, handle)
@@ -123,7 +124,7 @@ export const severalWritersCases: Case[] = [
       one.principal = 'cid'
       await store.save(one, null)
       assert.equal(await second.replace(third, fresh, true), true)
-      assert.deepEqual(await store.handlesOf('cid'), [fresh.handle])
+      assert.deepEqual(await handlesOf(store, 'cid'), [fresh.handle])
       assert.equal((await loaded(store, fresh.handle)).principal, 'cid')
     }
   },
@@ -138,7 +139,7 @@ export const severalWritersCases: Case[] = [
       assert.equal(other.destroyed, true)
       assert.equal(await store.read(handle), null)
       assert.equal(await store.count(), 0)
-      assert.deepEqual(await store.handlesOf('ann'), [])
+      assert.deepEqual(await handlesOf(store, 'ann'), [])
     }
   },
   {
@@ -159,6 +160,25 @@ export const severalWritersCases: Case[] = [
       late.expiresAt += MINUTE
       await saveChanges(second, late, { counter: '2' })
       assert.equal(late.destroyed, true)
+    }
+  },
+  {
+    name: 'a removal ends what the session was renewed to elsewhere',
+    needs,
+    async run(harness) {
+      const { one, other, store, second } = await inTwoHands(harness, { principal: 'ann' })
+      let last = one
+      for (let renewal = 0; renewal < 2; renewal++) {
+        const { record: fresh } = newRecord(harness, { data: {} })
+        fresh.inherit(last, null)
+        await store.replace(last, fresh, true)
+        last = fresh
+      }
+      assert.equal((await second.loadSuccessor?.(one.handle))?.handle, last.handle)
+      await second.destroy(other)
+      assert.equal(await store.read(last.handle), null)
+      assert.deepEqual(await handlesOf(store, 'ann'), [])
+      assert.equal(await second.loadSuccessor?.(one.handle), null)
     }
   },
   {

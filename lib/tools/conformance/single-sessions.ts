@@ -6,6 +6,7 @@ import {
   all,
   type Case,
   content,
+  handlesOf,
   LIFETIME,
   loaded,
   MINUTE,
@@ -193,7 +194,7 @@ export const singleSessionCases: Case[] = [
       await saveChanges(store, record, { counter: '2' })
       assert.equal(await store.read(handle), null)
       assert.equal(await store.count(), 0)
-      assert.deepEqual(await store.handlesOf('ann'), [])
+      assert.deepEqual(await handlesOf(store, 'ann'), [])
     }
   },
   {
@@ -208,7 +209,7 @@ export const singleSessionCases: Case[] = [
       assert.equal(await store.load(id), null)
       assert.equal(old.destroyed, true)
       assert.deepEqual(content(await store.load(freshId)), content(fresh))
-      assert.deepEqual(await store.handlesOf('ann'), [fresh.handle])
+      assert.deepEqual(await handlesOf(store, 'ann'), [fresh.handle])
       assert.equal(await store.count(), 1)
       await saveChanges(store, fresh, { counter: '2' })
       assert.deepEqual(await storedData(store, fresh.handle), { counter: '2', added: 'true' })
@@ -245,7 +246,7 @@ export const durabilityCases: Case[] = [
       const store = await harness.reopen()
       assert.deepEqual(content(await loaded(store, kept.handle)), content(kept.record))
       assert.equal(await store.read(handle), null)
-      assert.deepEqual(await store.handlesOf('ann'), [kept.handle])
+      assert.deepEqual(await handlesOf(store, 'ann'), [kept.handle])
     }
   },
   {

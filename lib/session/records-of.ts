@@ -1,0 +1,59 @@
+import { setImmediate } from 'node:timers/promises'
+import type { SessionRecord } from '../record/record.js'
+import type { SessionStore } from '../store/session-store.js'
+
+/** Sessions held at one time at most, and the bytes of data at which it is enough of them. */
+const MOST = 128
+const MOST_BYTES = 1024 * 1024
+/** Of the first batch: how large this user's sessions are shows only then. */
+const FIRST = 16
+
+/**
+ * The records of a user's sessions, a batch at a time. They are held until the next batch is asked
+ * for; however many there are, others get their turn in between.
+ */
+export async function* recordsOf(
+  store: SessionStore,
+  principal: string
+): AsyncGenerator<SessionRecord[]> {
+  let size = FIRST
+  for await (const handles of store.handlesOf(principal)) {
+    for (let at = 0; at < handles.length; ) {
+      const part = handles.slice(at, at + size)
+      at += part.length
+      const records = await hold(store, principal, part)
+      try {
+        yield records
+      } finally {
+        for (const record of records) store.release(record)
+      }
+      size = nextSize(records)
+      await setImmediate()
+    }
+  }
+}
+
+async function hold(
+  store: SessionStore,
+  principal: string,
+  handles: readonly string[]
+): Promise<SessionRecord[]> {
+  const loading = handles.map(async (handle) => store.loadByHandle(handle))
+  const outcomes = await Promise.allSettled(loading)
+  const loaded = outcomes.flatMap((outcome) =>
+    outcome.status === 'fulfilled' && outcome.value !== null ? [outcome.value] : []
+  )
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+  // The record decides: it may have changed hands since the index was read.
+  const isTheirs = (record: SessionRecord): boolean =>
+    failed === undefined && record.principal === principal
+  for (const record of loaded) if (!isTheirs(record)) store.release(record)
+  if (failed !== undefined) throw failed.reason
+  return loaded.filter(isTheirs)
+}
+
+function nextSize(records: readonly SessionRecord[]): number {
+  if (records.length === 0) return MOST
+  const bytes = records.reduce((sum, { size }) => sum + size, 0)
+  return Math.max(1, Math.min(MOST, Math.floor((MOST_BYTES * records.length) / (bytes + 1))))
+}
