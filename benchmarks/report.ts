@@ -62,32 +62,3 @@ export function table(peers: Record<string, Measurement[]>): string {
   const lines = [head, head.map((_, at) => (at === 0 ? '---' : '---:')), ...rows]
   return lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 }
-
-const WIDTH = 760
-const LABEL = 250
-const BAR = 26
-
-/** A bar chart of one workload's ratios, as SVG that reads on light and dark pages. */
-export function chart(title: string, peers: Record<string, Measurement[]>): string {
-  const names = Object.keys(peers)
-  const values = names.map((peer) => spread(ratios(peers, peer)))
-  const scale = (WIDTH - LABEL - 60) / Math.max(1, ...values.map(({ most }) => most))
-  const bars = names.map((peer, at) => {
-    const { median, least, most } = values[at] ?? spread([])
-    const y = 40 + at * BAR
-    const colour = isOurs(peer) ? '#2563eb' : '#94a3b8'
-    return [
-      `<text x="${LABEL - 8}" y="${y + 14}" text-anchor="end">${peer}</text>`,
-      `<rect x="${LABEL}" y="${y}" width="${(median * scale).toFixed(1)}" height="18" rx="3" fill="${colour}"/>`,
-      `<path d="M${(LABEL + least * scale).toFixed(1)} ${y + 9}H${(LABEL + most * scale).toFixed(1)}" stroke="#0f172a" stroke-width="1.5"/>`,
-      `<text x="${(LABEL + most * scale + 6).toFixed(1)}" y="${y + 14}">${median.toFixed(2)}</text>`
-    ].join('\n')
-  })
-  const height = 40 + names.length * BAR + 10
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="system-ui, sans-serif" font-size="13">
-<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>
-<text x="12" y="22" font-size="15" font-weight="600">${title}</text>
-${bars.join('\n')}
-</svg>
-`
-}

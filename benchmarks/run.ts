@@ -2,10 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { startRedis } from '../test/support/redis.js'
+import { workloadChart } from './charts.js'
 import { goalTable } from './goals.js'
 import type { Measurement } from './measure.js'
 import { PEERS } from './peers.js'
-import { chart, machine, type Results, table } from './report.js'
+import { machine, type Results, table } from './report.js'
 import { ServerProcess } from './server-process.js'
 import { type Scale, type Visitor, WORKLOADS, type Workload } from './workloads.js'
 
@@ -183,7 +184,7 @@ async function save(
   const date = new Date().toISOString().slice(0, 10)
   const about = { workload: title, date, machine: machine(), versions: await versions() }
   await writeFile(`${folder}${name}.json`, `${JSON.stringify({ ...about, peers }, null, 2)}\n`)
-  await writeFile(`${folder}${name}.svg`, chart(`${title} (ratio to bare Fastify)`, peers))
+  await writeFile(`${folder}${name}.svg`, workloadChart(name, title, peers))
 }
 
 await run()

@@ -1,5 +1,6 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { growthChart, workloadChart } from './charts.js'
 import { goalTable } from './goals.js'
 import { BASELINE, type Results, ratios, table } from './report.js'
 import { type Spread, spread } from './statistics.js'
@@ -7,7 +8,7 @@ import type { StoreRow } from './store.js'
 import { WORKLOADS } from './workloads.js'
 
 /**
- * Puts the tables of the committed results into the documentation, between the comments
+ * Draws the committed results, and puts their tables into the documentation, between the comments
  * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, or `summary`, `goals`,
  * `machine`, `crash`, `reaper`, `million`, `settings` or `store`.
  *
@@ -169,9 +170,9 @@ async function render(name: string, stored: Map<string, Stored>): Promise<string
     : `![${name}](../benchmarks/results/${name}.svg)\n\n${table(peers)}\n`
 }
 
-async function run(): Promise<void> {
-  const check = process.argv.includes('--check')
-  const stored = await readResults()
+/** Each file of the documentation that is made of results, with what it should hold. */
+async function renderAll(stored: Map<string, Stored>): Promise<Map<string, string>> {
+  const files = new Map<string, string>()
   for (const page of PAGES) {
     const before = await readFile(root + page, 'utf8')
     let after = before
@@ -179,10 +180,23 @@ async function run(): Promise<void> {
       const rendered = await render(name, stored)
       after = after.replace(block, () => open + rendered + close)
     }
-    if (after === before) continue
-    if (!check) await writeFile(root + page, after)
+    files.set(page, after)
+  }
+  for (const [name, { workload, peers }] of stored) {
+    files.set(`benchmarks/results/${name}.svg`, workloadChart(name, workload, peers))
+  }
+  const { sizes } = (await readResult('reaper')) as { sizes: Parameters<typeof growthChart>[0] }
+  files.set('benchmarks/results/reaper.svg', growthChart(sizes))
+  return files
+}
+
+async function run(): Promise<void> {
+  const check = process.argv.includes('--check')
+  for (const [file, text] of await renderAll(await readResults())) {
+    if ((await readFile(root + file, 'utf8').catch(() => '')) === text) continue
+    if (!check) await writeFile(root + file, text)
     else {
-      console.error(`${page} is not what benchmarks/results says: run "npm run bench:tables"`)
+      console.error(`${file} is not what benchmarks/results says: run "npm run bench:tables"`)
       process.exitCode = 1
     }
   }
