@@ -26,6 +26,11 @@ export interface TakeOverOptions {
   until: Date
   /** Whose session this is, so that lists and "log out everywhere" know it. Default nobody's. */
   principal?: (data: Readonly<Record<string, unknown>>) => string | null | undefined
+  /**
+   * Whether a former session, read and not expired, may be taken over; `false` ends it. For what
+   * this plugin cannot know: whether a "log out everywhere" since has ended it. Default: each may.
+   */
+  accept?: (data: Readonly<Record<string, unknown>>) => boolean | Promise<boolean>
   /** As the option of the plugin. Default `session`. */
   sessionName?: string
 }
@@ -36,34 +41,60 @@ async function plugin(fastify: FastifyInstance, options: TakeOverOptions): Promi
   if (!fastify.hasRequestDecorator(sessionName)) {
     throw new InvalidOptionError('sessionName', 'names no registration: register sledSession first')
   }
-  const taken = new WeakMap<FastifyRequest, string>()
+  /** The former sessions that end with these requests. */
+  const ending = new WeakMap<FastifyRequest, Ending>()
+  const sessionOf = (request: FastifyRequest): Session =>
+    (request as unknown as Record<string, Session>)[sessionName] as Session
 
   fastify.addHook('onRequest', async (request) => {
     if (request.routeOptions.config.session === false || Date.now() >= Number(options.until)) return
     const sid = formerId(request, options)
     if (sid === null) return
-    const session = (request as unknown as Record<string, Session>)[sessionName] as Session
-    // Whoever has a session here has been taken over, or is somebody else by now.
-    if (!session.isNew) return
+    const session = sessionOf(request)
+    // Whoever has a session here has been taken over, or is somebody else by now; the former one
+    // must not be there any more when this one has ended.
+    if (!session.isNew) {
+      const isThere = await read(options.from, sid).then(Boolean, () => true)
+      if (isThere) ending.set(request, { sid, needsNew: false, isOver: false })
+      return
+    }
     const data = await read(options.from, sid)
     if (data === null) return
-    await fill(session, data, options)
-    taken.set(request, sid)
+    const accepted = !hasExpired(data) && (await isAccepted(data, options))
+    if (accepted) await fill(session, data, options)
+    ending.set(request, { sid, needsNew: accepted, isOver: false })
+  })
+  // A response for which the store has failed carries no cookie of ours.
+  fastify.addHook('onError', async (request, _reply, error) => {
+    const former = ending.get(request)
+    if (former?.needsNew && error instanceof StoreUnavailableError) ending.delete(request)
   })
   // Behind the plugin's own hook: what follows is true only if the new session is stored.
   fastify.addHook('onSend', async (request, reply) => {
-    if (taken.has(request) && reply.statusCode < 500) forget(request, reply, cookieName, options)
+    const former = ending.get(request)
+    if (former === undefined) return
+    const isStored = reply.statusCode < 500 || !sessionOf(request).isNew
+    former.isOver = !former.needsNew || isStored
+    if (former.isOver) forget(request, reply, cookieName, options)
   })
   fastify.addHook('onResponse', async (request, reply) => {
-    const sid = taken.get(request)
-    if (sid === undefined || reply.statusCode >= 500) return
-    options.from.destroy(sid, (error) => {
+    const former = ending.get(request)
+    // Whoever has not got the whole answer may have no new cookie, and comes with the former one.
+    if (!former?.isOver || !reply.raw.writableFinished) return
+    options.from.destroy(former.sid, (error) => {
       if (error) request.log.error({ err: error }, 'a former session could not be removed')
     })
   })
 }
 
-function check({ from, secrets, cookieName, until }: TakeOverOptions): void {
+interface Ending {
+  readonly sid: string
+  /** It was taken over, so it has to stay until what took its place is stored. */
+  readonly needsNew: boolean
+  isOver: boolean
+}
+
+function check({ from, secrets, cookieName, until, accept }: TakeOverOptions): void {
   if (typeof from?.get !== 'function' || typeof from.destroy !== 'function') {
     throw new InvalidOptionError('from', 'must be a store of express-session or @fastify/session')
   }
@@ -76,6 +107,9 @@ function check({ from, secrets, cookieName, until }: TakeOverOptions): void {
   }
   if (!(until instanceof Date) || Number.isNaN(until.getTime())) {
     throw new InvalidOptionError('until', 'must be a date: a transition has an end')
+  }
+  if (accept !== undefined && typeof accept !== 'function') {
+    throw new InvalidOptionError('accept', 'must be a function')
   }
 }
 
@@ -91,10 +125,30 @@ function read(from: FormerStore, sid: string): Promise<Record<string, unknown> |
       reject(new StoreUnavailableError('read a former session', { cause }))
     const outcome = from.get(sid, (error, session) => {
       if (error) fail(error)
-      else resolve((session ?? null) as Record<string, unknown> | null)
+      // As JSON, as it was stored: some stores hand out what they had in memory.
+      else resolve(session ? JSON.parse(JSON.stringify(session)) : null)
     })
     if (outcome instanceof Promise) outcome.catch(fail)
   })
+}
+
+/** As both packages look at it: some stores hand out what has run out and leave that to them. */
+function hasExpired({ cookie }: Record<string, unknown>): boolean {
+  const { expires } = (cookie ?? {}) as { expires?: unknown }
+  return typeof expires === 'string' && Date.parse(expires) <= Date.now()
+}
+
+async function isAccepted(
+  data: Record<string, unknown>,
+  { accept }: TakeOverOptions
+): Promise<boolean> {
+  if (accept === undefined) return true
+  const accepted = await accept(data)
+  // A forgotten `return` would end the sessions of all.
+  if (typeof accepted !== 'boolean') {
+    throw new InvalidOptionError('accept', 'must return true or false')
+  }
+  return accepted
 }
 
 /** The values move; the id is fresh, and the former cookie's settings are nothing here. */
@@ -103,8 +157,7 @@ async function fill(
   data: Record<string, unknown>,
   { principal }: TakeOverOptions
 ): Promise<void> {
-  // As JSON, as it was stored: some stores hand out what they had in memory.
-  const { cookie: _cookie, ...values } = JSON.parse(JSON.stringify(data))
+  const { cookie: _cookie, ...values } = data
   for (const [key, value] of Object.entries(values)) session.set(key as never, value as never)
   const who = principal?.(values) ?? null
   if (who !== null) await session.setPrincipal(who)
@@ -132,8 +185,9 @@ function forget(
  * it after the plugin, and remove it when `until` has passed.
  *
  * A request without a session of ours, but with a former cookie whose signature is right, gets a
- * new session with a fresh id and the former one's data; the former session is then removed. If
- * the former store fails, such a request is a 503.
+ * new session with a fresh id and the former one's data; the former session is then removed. So is
+ * one that has expired, that `accept` refuses, or that comes beside a session of ours. If the
+ * former store fails, such a request is a 503.
  *
  * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` at register
  */
