@@ -42,6 +42,8 @@ class OpenRequest {
   storing = 0
   /** Its session had been ended by another request when its handler returned. */
   lost = false
+  /** It had begun a session, and left nothing in it that is to be stored. */
+  blank = false
   /** Objects that it got before: they are its own, whatever others have set since. */
   readonly objects = new Map<string, string>()
 
@@ -133,15 +135,16 @@ class World {
   #end(who: number, request: OpenRequest): void {
     this.#open.delete(who)
     request.lost = request.model?.dead ?? false
+    request.blank = request.session.isNew && request.data.size === 0
     request.end.open()
   }
 
   #answered(request: OpenRequest, { statusCode, cookies }: LightMyRequestResponse): void {
-    const { model, fresh, lost, storing } = request
+    const { model, fresh, lost, blank, storing } = request
     same(statusCode, 200)
     same(storing, 0)
     const id = cookies[0]?.value
-    if (id === undefined) same(fresh && !model?.dead, false)
+    if (id === undefined) same(fresh && !model?.dead && !blank, false)
     else if (id === '') this.#jar = { cookie: '', model: null }
     else if (model === null || !fresh || lost) throw new Error('a cookie was set for nothing')
     else {
