@@ -181,7 +181,11 @@ function apply(alive: Map<string, State>, { step, from, to, began, ended }: Done
     if (from !== null) alive.delete(from)
     return
   }
-  if (to === null) return
+  if (to === null) {
+    // A new session with nothing left in it has not begun.
+    if (began && from !== null && !ended) alive.delete(from)
+    return
+  }
   if (from !== null && from !== to && !ended && old !== undefined) {
     alive.delete(from)
     alive.set(to, old)
