@@ -25,13 +25,24 @@ export function installExclusiveRoutes(fastify: FastifyInstance, sessions: Reque
   const turnstile = new Turnstile()
   fastify.addHook('onRoute', (route) => {
     const config = route.config?.session
-    if (config === null) {
-      throw new InvalidOptionError('config.session', 'must be false or an object')
-    }
+    checkConfig(config)
     const exclusive = typeof config === 'object' ? config.exclusive : undefined
     if (exclusive === undefined || exclusive === false) return
     queueUp(route, turnstile, sessions, checkLimits(exclusive))
   })
+}
+
+/** @throws {InvalidOptionError} for what would be ignored, such as an option of the plugin */
+function checkConfig(config: unknown): void {
+  if (config === undefined || config === false) return
+  const name = 'config.session'
+  if (typeof config !== 'object' || config === null) {
+    throw new InvalidOptionError(name, 'must be false or an object')
+  }
+  const unknown = Object.keys(config).find((option) => option !== 'exclusive')
+  if (unknown === undefined) return
+  const problem = 'is not an option of a route: there is "exclusive", and false in place of all'
+  throw new InvalidOptionError(`${name}.${unknown}`, problem)
 }
 
 /** @throws {InvalidOptionError} */

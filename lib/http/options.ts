@@ -1,15 +1,30 @@
-import { isProxy } from 'node:util/types'
 import { InvalidOptionError } from '../errors.js'
+import { checkExpiry, type Duration, type Expiry, onSessionEnd } from '../record/expiry.js'
 import {
-  checkExpiry,
-  type Duration,
-  type Expiry,
-  onSessionEnd,
-  toMilliseconds
-} from '../record/expiry.js'
+  anyObject,
+  bytes,
+  type Checked,
+  clock,
+  duration,
+  flag,
+  interval,
+  type Option,
+  option,
+  optional,
+  readOptions,
+  refuse
+} from '../record/option.js'
 import type { Storage } from '../store/open-store.js'
 import type { Durability } from '../store/rocksdb/rocksdb-store.js'
 import type { SessionStore } from '../store/session-store.js'
+import {
+  columnFamily,
+  database,
+  durability,
+  folder,
+  memory,
+  sessionStore
+} from '../store/storage-options.js'
 import { now } from '../timers.js'
 import {
   type CookieAttributes,
@@ -73,145 +88,103 @@ export interface SledSessionOptions {
   now?: () => number
 }
 
-/** The options with everything checked and every default filled in. */
-export interface CheckedOptions {
-  readonly storage: Storage
-  readonly sessionName: string
-  readonly cookie: CookieAttributes
-  readonly expiry: Expiry
-  readonly sessionEndLimit: number
-  readonly absoluteTimeout: number | null
-  readonly rolling: boolean
-  readonly alwaysSave: boolean
-  readonly saveUninitialized: boolean
-  readonly touchInterval: number | null
-  readonly reapInterval: number | null
-  readonly noStore: boolean
-  readonly vary: boolean
-  readonly maxRecordSize: number
-  readonly memory: number
-  readonly now: () => number
-}
-
-const KNOWN = new Set<string>([
-  'path',
-  'db',
-  'store',
-  'columnFamily',
-  'durability',
-  'sessionName',
-  'secure',
-  'cookie',
-  'expiry',
-  'sessionEndLimit',
-  'absoluteTimeout',
-  'rolling',
-  'alwaysSave',
-  'saveUninitialized',
-  'touchInterval',
-  'reapInterval',
-  'noStore',
-  'vary',
-  'maxRecordSize',
-  'memory',
-  'now',
-  // Fastify's own, which it hands to plugins as well.
-  'prefix',
-  'logLevel',
-  'logSerializers'
-] satisfies (keyof SledSessionOptions | 'prefix' | 'logLevel' | 'logSerializers')[])
-
-const DEFAULT_SESSION_END_LIMIT = { days: 14 }
-const DEFAULT_REAP_INTERVAL = { seconds: 60 }
-const LONGEST_TIMER = 2 ** 31 - 1
 const MIB = 1024 * 1024
 
-/** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` naming the first option that is wrong */
-export function checkOptions(options: SledSessionOptions): CheckedOptions {
-  for (const name of Object.keys(options)) {
-    if (!KNOWN.has(name)) throw new InvalidOptionError(name, 'is not known; see the README')
-  }
-  const secure = options.secure ?? true
-  if (secure !== 'auto') boolean('secure', secure, true)
-  const reapInterval = options.reapInterval ?? DEFAULT_REAP_INTERVAL
-  return {
-    storage: checkStorage(options),
-    sessionName: checkSessionName(options.sessionName ?? 'session'),
-    cookie: checkCookieOptions(object('cookie', options.cookie ?? {}), secure),
-    expiry: checkedExpiry(options.expiry ?? onSessionEnd()),
-    sessionEndLimit: duration(
-      'sessionEndLimit',
-      options.sessionEndLimit ?? DEFAULT_SESSION_END_LIMIT
-    ),
-    absoluteTimeout: optionalDuration('absoluteTimeout', options.absoluteTimeout),
-    rolling: boolean('rolling', options.rolling, true),
-    alwaysSave: boolean('alwaysSave', options.alwaysSave, false),
-    saveUninitialized: boolean('saveUninitialized', options.saveUninitialized, false),
-    touchInterval: optionalDuration('touchInterval', options.touchInterval),
-    reapInterval:
-      reapInterval === false
-        ? null
-        : duration('reapInterval', reapInterval, LONGEST_TIMER, 'or false'),
-    noStore: boolean('noStore', options.noStore, true),
-    vary: boolean('vary', options.vary, true),
-    maxRecordSize: bytes('maxRecordSize', options.maxRecordSize ?? 65_536, 256, 16 * MIB),
-    memory: bytes('memory', options.memory ?? 64 * MIB, MIB, Number.MAX_SAFE_INTEGER),
-    now: checkClock(options.now ?? now)
+/** Each option, its check and its default: all that is known of it, but what its pages say. */
+const OPTIONS = {
+  path: optional(folder, undefined),
+  db: optional(database, undefined),
+  store: optional(sessionStore, undefined),
+  columnFamily,
+  durability: option(durability, 'process'),
+  sessionName: option(sessionName, 'session'),
+  secure: option(secure, true),
+  cookie: option(anyObject, {}),
+  expiry: option(expiry, onSessionEnd()),
+  sessionEndLimit: option(duration(), { days: 14 }),
+  absoluteTimeout: optional(duration(), null),
+  rolling: option(flag, true),
+  alwaysSave: option(flag, false),
+  saveUninitialized: option(flag, false),
+  touchInterval: optional(duration(), null),
+  reapInterval: option(interval, { seconds: 60 }),
+  noStore: option(flag, true),
+  vary: option(flag, true),
+  maxRecordSize: option(bytes(256, 16 * MIB), 65_536),
+  memory: option(memory, 64 * MIB),
+  now: option(clock, now)
+} satisfies Record<keyof SledSessionOptions, Option<unknown>>
+
+type Place = 'path' | 'db' | 'store' | 'columnFamily' | 'durability'
+
+/** The options with everything checked and every default filled in. */
+export type CheckedOptions = Omit<Checked<typeof OPTIONS>, Place | 'secure' | 'cookie'> & {
+  readonly storage: Storage
+  readonly cookie: CookieAttributes
+}
+
+const NAMING = {
+  /** Fastify's own, which it hands to plugins as well. */
+  foreign: ['prefix', 'logLevel', 'logSerializers'],
+  hints: {
+    secret:
+      'an id is random and needs none; to sign the cookie, use cookie.signed with a list of keys',
+    salt: 'it derived a key from a secret; use cookie.encrypted with a list of keys',
+    key: 'use cookie.encrypted with a list of keys',
+    cookieName: 'use cookie.name',
+    cookieOptions: 'use cookie',
+    maxAge: 'use expiry: onInactivity(…)',
+    ttl: 'use expiry: onInactivity(…)',
+    resave: 'use alwaysSave; what changes is stored in any case',
+    idGenerator: 'ids are 256 random bits',
+    genid: 'ids are 256 random bits',
+    proxy: "use Fastify's trustProxy"
   }
 }
 
-function checkStorage(options: SledSessionOptions): Storage {
-  const { path, db, store } = options
-  const given = [path, db, store].filter((place) => place !== undefined)
-  if (given.length !== 1) {
+/** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` naming the first option that is wrong */
+export function checkOptions(given: SledSessionOptions): CheckedOptions {
+  checkPlace(given)
+  const { path, db, store, columnFamily, durability, secure, cookie, ...rest } = readOptions(
+    OPTIONS,
+    given,
+    NAMING
+  )
+  checkTouchInterval(rest)
+  let storage: Storage
+  if (store !== undefined) storage = { kind: 'store', store }
+  else if (db !== undefined) storage = { kind: 'db', db, columnFamily, durability }
+  else storage = { kind: 'path', path: path as string, columnFamily, durability }
+  return { ...rest, storage, cookie: checkCookieOptions(cookie as CookieOptions, secure) }
+}
+
+/** Exactly one place, and nothing that belongs to another. */
+function checkPlace(given: SledSessionOptions): void {
+  const places = [given.path, given.db, given.store].filter((place) => place !== undefined)
+  if (places.length !== 1) {
     throw new InvalidOptionError(
       'path',
-      given.length === 0
+      places.length === 0
         ? 'is missing: give a folder as "path", an open database as "db", or a "store"'
         : 'cannot stand beside "db" or "store": give exactly one of the three'
     )
   }
-  const columnFamily = options.columnFamily ?? 'session'
-  if (typeof columnFamily !== 'string' || columnFamily === '' || columnFamily.includes('\0')) {
-    throw new InvalidOptionError('columnFamily', 'must be a name')
+  for (const option of ['columnFamily', 'durability'] as const) {
+    if (given.store === undefined || given[option] === undefined) continue
+    throw new InvalidOptionError(option, 'goes with "path" or "db", not with "store"')
   }
-  const durability = options.durability ?? 'process'
-  if (durability !== 'process' && durability !== 'power') {
-    throw new InvalidOptionError('durability', 'must be "process" or "power"')
-  }
-  if (store !== undefined) {
-    for (const option of ['columnFamily', 'durability'] as const) {
-      if (options[option] === undefined) continue
-      throw new InvalidOptionError(option, 'goes with "path" or "db", not with "store"')
-    }
-    return { kind: 'store', store: checkStore(store) }
-  }
-  if (db !== undefined) return { kind: 'db', db: checkDatabase(db), columnFamily, durability }
-  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
-    throw new InvalidOptionError('path', 'must be the name of a folder')
-  }
-  return { kind: 'path', path, columnFamily, durability }
 }
 
-function checkStore(store: SessionStore): SessionStore {
-  const methods: (keyof SessionStore)[] = ['open', 'create', 'load', 'loadByHandle', 'read']
-  methods.push('release', 'save', 'replace', 'destroy', 'handlesOf', 'count')
-  methods.push('records', 'putRecords', 'deleteExpired', 'close')
-  const lacks = methods.find((method) => typeof object('store', store)[method] !== 'function')
-  if (lacks !== undefined) {
-    throw new InvalidOptionError('store', `must be a SessionStore, but has no method ${lacks}()`)
-  }
-  return store
-}
-
-// The binding aborts the process on arguments of the wrong type, so look before calling.
-function checkDatabase(db: object): object {
-  const { columnFamily, ready, write } = object('db', db) as Record<string, unknown>
-  const methods = [columnFamily, ready, write]
-  if (isProxy(db) || methods.some((method) => typeof method !== 'function')) {
-    throw new InvalidOptionError('db', 'must be an open database of rocksdb-native')
-  }
-  return db
+/** Activity that is stored later than the session runs out would not keep it alive. */
+function checkTouchInterval({
+  touchInterval,
+  expiry,
+  sessionEndLimit
+}: Pick<CheckedOptions, 'touchInterval' | 'expiry' | 'sessionEndLimit'>): void {
+  if (touchInterval === null || expiry.kind === 'date-time') return
+  const lifetime = expiry.kind === 'inactivity' ? expiry.milliseconds : sessionEndLimit
+  if (touchInterval < lifetime) return
+  refuse('touchInterval', `must be shorter than the lifetime of a session, ${lifetime} ms`)
 }
 
 const RESERVED_NAMES = new Set([
@@ -225,74 +198,25 @@ const RESERVED_NAMES = new Set([
   'cookies'
 ])
 
-function checkSessionName(name: string): string {
-  if (typeof name !== 'string' || !/^[A-Za-z_$][\w$]*$/.test(name) || RESERVED_NAMES.has(name)) {
-    throw new InvalidOptionError('sessionName', 'must be an identifier that Fastify does not use')
-  }
-  return name
-}
-
-function checkedExpiry(expiry: Expiry): Expiry {
-  try {
-    checkExpiry(expiry)
-  } catch (error) {
-    throw new InvalidOptionError('expiry', message(error))
-  }
-  return expiry
-}
-
-function checkClock(now: () => number): () => number {
-  if (typeof now !== 'function' || !Number.isFinite(now())) {
-    throw new InvalidOptionError('now', 'must be a function that gives milliseconds since 1970')
-  }
-  return now
-}
-
-function object<T extends object>(name: string, value: T): T {
-  if (typeof value !== 'object' || value === null) {
-    throw new InvalidOptionError(name, 'must be an object')
+function sessionName(value: unknown, name: string): string {
+  if (typeof value !== 'string' || !/^[A-Za-z_$][\w$]*$/.test(value) || RESERVED_NAMES.has(value)) {
+    refuse(name, 'must be an identifier that Fastify does not use')
   }
   return value
 }
 
-function boolean(name: string, value: boolean | undefined, otherwise: boolean): boolean {
-  if (value !== undefined && typeof value !== 'boolean') {
-    const choice = name === 'secure' ? 'true, false or "auto"' : 'true or false'
-    throw new InvalidOptionError(name, `must be ${choice}`)
-  }
-  return value ?? otherwise
-}
-
-function optionalDuration(name: string, value: Duration | number | undefined): number | null {
-  return value === undefined ? null : duration(name, value)
-}
-
-function duration(
-  name: string,
-  value: Duration | number,
-  longest = Number.POSITIVE_INFINITY,
-  choice = ''
-): number {
-  let milliseconds: number
-  try {
-    milliseconds = toMilliseconds(typeof value === 'number' ? value : object(name, value))
-  } catch (error) {
-    const problem = error instanceof InvalidOptionError ? 'must be a duration' : message(error)
-    throw new InvalidOptionError(name, `${problem} ${choice}`.trim())
-  }
-  if (milliseconds > longest) {
-    throw new InvalidOptionError(name, `must be at most ${longest} ms`)
-  }
-  return milliseconds
-}
-
-function message(error: unknown): string {
-  return `is wrong: ${(error as Error).message}`
-}
-
-function bytes(name: string, value: number, least: number, most: number): number {
-  if (!Number.isSafeInteger(value) || value < least || value > most) {
-    throw new InvalidOptionError(name, `must be a whole number of bytes, at least ${least}`)
+function secure(value: unknown, name: string): SecureOption {
+  if (value !== 'auto' && typeof value !== 'boolean') {
+    refuse(name, 'must be true, false or "auto"')
   }
   return value
+}
+
+function expiry(value: unknown, name: string): Expiry {
+  try {
+    checkExpiry(value as Expiry)
+  } catch (error) {
+    refuse(name, `is wrong: ${(error as Error).message}`)
+  }
+  return value as Expiry
 }

@@ -353,7 +353,11 @@ export function cookieLifetime(record: SessionRecord, policy: Registration): num
 }
 
 function touchInterval(record: SessionRecord, policy: Registration): number {
-  return policy.touchInterval ?? defaultTouchInterval(record.expiry ?? policy.expiry, policy)
+  const expiry = record.expiry ?? policy.expiry
+  const given = policy.touchInterval
+  // It fits the registration's expiry, and may be longer than a session's own.
+  const fits = expiry.kind !== 'inactivity' || given === null || given < expiry.milliseconds
+  return given !== null && fits ? given : defaultTouchInterval(expiry, policy)
 }
 
 /** @throws {ValueNotStorableError} */

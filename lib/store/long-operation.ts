@@ -1,3 +1,5 @@
+import { type Option, optional, readOptions, refuse } from '../record/option.js'
+
 /** How far a long operation is. */
 export interface Progress {
   /** What it has been through so far: sessions, or in a backup all entries. */
@@ -22,4 +24,27 @@ export interface BackupResult {
   readonly written: number
   /** Entries that were in the target, but no longer in the source. */
   readonly deleted: number
+}
+
+/** The options of {@link LongOperation}, for tables of those that have more. */
+export const LONG_OPERATION = {
+  onProgress: optional(listener, undefined),
+  signal: optional(abortSignal, undefined)
+} satisfies Record<keyof LongOperation, Option<unknown>>
+
+/** @throws {InvalidOptionError} before anything is begun */
+export function checkLongOperation(options: LongOperation): void {
+  readOptions(LONG_OPERATION, options)
+}
+
+function listener(value: unknown, name: string): (progress: Progress) => void {
+  if (typeof value !== 'function') refuse(name, 'must be a function')
+  return value as (progress: Progress) => void
+}
+
+function abortSignal(value: unknown, name: string): AbortSignal {
+  if (typeof (value as AbortSignal | null)?.throwIfAborted !== 'function') {
+    refuse(name, 'must be an AbortSignal')
+  }
+  return value as AbortSignal
 }

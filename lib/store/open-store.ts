@@ -1,8 +1,10 @@
+import { anyObject, flag, type Option, option, readOptions, refuse } from '../record/option.js'
 import { now } from '../timers.js'
 import type { RocksDatabase } from './rocksdb/engine/binding.js'
 import { borrowDatabase, openDatabase, openReadOnly } from './rocksdb/engine/database.js'
 import { type Durability, RocksDBStore } from './rocksdb/rocksdb-store.js'
 import type { SessionStore, StoreLogger } from './session-store.js'
+import { folder as checkFolder, columnFamily, durability, memory } from './storage-options.js'
 
 interface DatabaseOptions {
   readonly columnFamily: string
@@ -47,19 +49,21 @@ export interface OpenStoreOptions {
 /**
  * A store on a database folder, for work on sessions while no server runs. Close it when done.
  *
+ * @throws `SLED_SESSION_INVALID_OPTION` for a path or an option that is none
  * @throws `SLED_SESSION_DATABASE_LOCKED` if a process holds the database, unless `readOnly` is set
  */
 export async function openSessionStore(
   path: string,
   options: OpenStoreOptions = {}
 ): Promise<SessionStore> {
-  const { columnFamily = 'session', readOnly = false, log = SILENT, memory = MEMORY } = options
+  checkFolder(path, 'path')
+  const { columnFamily, readOnly, log, memory, ...given } = readOptions(OPTIONS, options)
   const cacheBytes = Math.floor(memory / 5)
   const connect = readOnly
     ? () => openReadOnly(path, columnFamily)
     : () => openDatabase(path, columnFamily, memory - cacheBytes)
   // Such work is rare, and whoever did it relies on it: it may cost a sync.
-  const durability = readOnly ? 'process' : (options.durability ?? 'power')
+  const durability = readOnly ? 'process' : given.durability
   const store = new RocksDBStore({ connect, durability, cacheBytes })
   await store.open({ now, log })
   return store
@@ -70,3 +74,19 @@ const MEMORY = 20 * 1024 * 1024
 const MEMTABLE_PART = 4
 const MOST_MEMTABLE_BYTES = 32 * 1024 * 1024
 const SILENT: StoreLogger = { debug() {}, info() {}, warn() {}, error() {} }
+
+const OPTIONS = {
+  columnFamily,
+  readOnly: option(flag, false),
+  durability: option(durability, 'power'),
+  memory: option(memory, MEMORY),
+  log: option(logger, SILENT)
+} satisfies Record<keyof OpenStoreOptions, Option<unknown>>
+
+function logger(value: unknown, name: string): StoreLogger {
+  const log = anyObject(value, name)
+  for (const level of ['debug', 'info', 'warn', 'error']) {
+    if (typeof log[level] !== 'function') refuse(name, `must be a logger, but has no ${level}()`)
+  }
+  return value as StoreLogger
+}

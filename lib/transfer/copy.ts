@@ -1,7 +1,9 @@
 import { RecordCorruptError, storeFailure } from '../errors.js'
+import { clock, flag, type Option, option, readOptions } from '../record/option.js'
 import type { SessionRecord } from '../record/record.js'
-import type { LongOperation } from '../store/long-operation.js'
+import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
+import { sessionStore } from '../store/storage-options.js'
 import { RecordWriter } from './batches.js'
 import { estimate } from './export.js'
 import { type Pair, pairs, same } from './pairs.js'
@@ -21,6 +23,13 @@ export interface CopyOptions extends LongOperation {
   /** The clock, in ms since 1970. Default the system's. */
   now?: () => number
 }
+
+const OPTIONS = {
+  ...LONG_OPERATION,
+  mirror: option(flag, false),
+  overwriteNewer: option(flag, false),
+  now: option(clock, Date.now)
+} satisfies Record<keyof CopyOptions, Option<unknown>>
 
 /** What a copy did. The two stores hold the same if `others` and `different` are 0. */
 export interface CopyResult {
@@ -53,7 +62,9 @@ export async function copySessions(
   to: SessionStore,
   options: CopyOptions = {}
 ): Promise<CopyResult> {
-  const { onProgress, signal, now = Date.now, mirror = false, overwriteNewer = false } = options
+  sessionStore(from, 'from')
+  sessionStore(to, 'to')
+  const { onProgress, signal, now, mirror, overwriteNewer } = readOptions(OPTIONS, options)
   const startedAt = now()
   const total = await estimate(from)
   const age = new Age(await lastCopyOf(from, to))

@@ -1,6 +1,7 @@
 import { storeFailure } from '../errors.js'
-import type { LongOperation } from '../store/long-operation.js'
+import { checkLongOperation, type LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
+import { sessionStore } from '../store/storage-options.js'
 import { footerLine, headerLine, recordLine } from './export-format.js'
 
 /** Lines are gathered up to this many characters: a stream costs per piece, not per byte. */
@@ -10,9 +11,18 @@ const PIECE = 64 * 1024
  * All sessions as NDJSON, in pieces of text: a source for `pipeline()`. It holds their data as
  * plain text, so keep it as you keep the database.
  */
-export async function* exportSessions(
+export function exportSessions(
   store: SessionStore,
-  { onProgress, signal }: LongOperation = {}
+  options: LongOperation = {}
+): AsyncGenerator<string> {
+  sessionStore(store, 'store')
+  checkLongOperation(options)
+  return pieces(store, options)
+}
+
+async function* pieces(
+  store: SessionStore,
+  { onProgress, signal }: LongOperation
 ): AsyncGenerator<string> {
   const total = await estimate(store)
   let piece = headerLine(Date.now())

@@ -1,7 +1,9 @@
 import { ImportRefusedError } from '../errors.js'
+import { clock, option, readOptions, refuse } from '../record/option.js'
 import type { SessionRecord } from '../record/record.js'
-import type { LongOperation } from '../store/long-operation.js'
+import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
+import { sessionStore } from '../store/storage-options.js'
 import { RecordWriter } from './batches.js'
 import { type Line, LineProblem, parseLine } from './export-format.js'
 import { linesOf } from './lines-of.js'
@@ -25,8 +27,12 @@ export interface ImportResult {
 export async function importSessions(
   store: SessionStore,
   source: AsyncIterable<string | Uint8Array>,
-  { onProgress, signal, now = Date.now }: LongOperation & { now?: () => number } = {}
+  options: LongOperation & { now?: () => number } = {}
 ): Promise<ImportResult> {
+  sessionStore(store, 'store')
+  const pieces: unknown = (source as Partial<typeof source> | null)?.[Symbol.asyncIterator]
+  if (typeof pieces !== 'function') refuse('source', 'must be a stream or another async iterable')
+  const { onProgress, signal, now } = readOptions(OPTIONS, options)
   let expired = 0
   const writer = new RecordWriter(store, (written) => {
     signal?.throwIfAborted()
@@ -39,6 +45,8 @@ export async function importSessions(
   await writer.flush()
   return { imported: writer.written, expired }
 }
+
+const OPTIONS = { ...LONG_OPERATION, now: option(clock, Date.now) }
 
 /** The records of an export, each line checked, and at the end that all lines have come. */
 async function* recordsIn(

@@ -121,3 +121,23 @@ test('a shorter expiry after a restart shortens the sessions that go on', async 
   clock.advance({ seconds: HOUR })
   t.equal(await again.sessions.deleteExpired(), 1)
 })
+
+test("a touchInterval longer than a session's own expiry does not end it while it is used", async (t) => {
+  const clock = new TestClock()
+  const path = await temporaryFolder(t)
+  const options = { path, now: clock.now, touchInterval: { seconds: 60 } }
+  const app = await createApp(t, options)
+  app.get('/set', async ({ session }) => {
+    session.expiry = onInactivity({ seconds: 30 })
+    session.set('counter', 1)
+  })
+  app.get('/', async ({ session }) => String(session.get('counter')))
+  const cookie = String((await app.inject('/set')).headers['set-cookie']).split(';')[0] ?? ''
+  for (let visit = 0; visit < 3; visit++) {
+    clock.advance({ seconds: 20 })
+    t.equal((await app.inject({ url: '/', headers: { cookie } })).body, '1')
+  }
+  await app.close()
+  const again = await createApp(t, options)
+  t.ok(await again.sessions.load(cookie), 'and disk knows of its use')
+})

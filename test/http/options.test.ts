@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import { test } from 'tap'
 import { checkOptions } from '../../lib/http/options.js'
-import { MemoryStore, type SledSessionOptions, sledSession } from '../../lib/index.js'
+import { MemoryStore, onInactivity, type SledSessionOptions, sledSession } from '../../lib/index.js'
 import { addCounter, cookieOf, listen, temporaryFolder } from '../support/app.js'
 
 const store = new MemoryStore()
@@ -57,6 +57,11 @@ const wrong: [option: string, given: Record<string, unknown>][] = [
   ['memory', { store, memory: '64 MB' }],
   ['now', { store, now: 5 }],
   ['now', { store, now: () => new Date() }],
+  ['touchInterval', { store, touchInterval: 60_000, expiry: onInactivity({ seconds: 60 }) }],
+  ['touchInterval', { store, touchInterval: { days: 14 } }],
+  ['rolling', { store, rolling: null }],
+  ['cookie', { store, cookie: null }],
+  ['cookie.maxAge', { store, cookie: { maxAge: 5 } }],
   ['pathh', { store, pathh: 'a' }],
   ['secret', { store, secret: 'a' }]
 ]
@@ -73,6 +78,20 @@ test('each wrong option fails the registration, by an error that names it', asyn
       JSON.stringify(given)
     )
     await app.close()
+  }
+})
+
+test('an option of another package is told what to use here', async (t) => {
+  const cases: [object, RegExp][] = [
+    [{ secret: 'a' }, /ids?.*cookie\.signed/],
+    [{ cookie: { maxAge: 5 } }, /onInactivity/],
+    [{ cookie: { expires: 5 } }, /atDateTime/],
+    [{ cookie: { secure: true } }, /beside "cookie"/],
+    [{ cookieName: 'a' }, /cookie\.name/],
+    [{ toString: 5 }, /use path, db/]
+  ]
+  for (const [given, use] of cases) {
+    t.throws(() => checkOptions({ store, ...given }), { message: use })
   }
 })
 
@@ -177,4 +196,23 @@ test('registered within an encapsulated plugin it stays inside', async (t) => {
   const url = await listen(app)
   t.ok(cookieOf(await fetch(`${url}/inner`)))
   t.equal(await (await fetch(`${url}/outer`)).text(), 'undefined')
+})
+
+test('an option of a route that would be ignored is refused', async (t) => {
+  const cases: [config: unknown, option: string][] = [
+    [{ rolling: false }, 'config\\.session\\.rolling'],
+    [{ exclusive: true, maxQueue: 4 }, 'config\\.session\\.maxQueue'],
+    [true, 'config\\.session'],
+    [null, 'config\\.session'],
+    ['no', 'config\\.session']
+  ]
+  for (const [session, option] of cases) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(sledSession, { store: new MemoryStore() })
+    t.throws(() => app.get('/', { config: { session } as object }, async () => 'x'), {
+      code: 'SLED_SESSION_INVALID_OPTION',
+      message: new RegExp(`"${option}"`)
+    })
+  }
 })

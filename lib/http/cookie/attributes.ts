@@ -1,4 +1,15 @@
 import { InvalidOptionError } from '../../errors.js'
+import {
+  type Check,
+  type Checked,
+  flag,
+  type Option,
+  oneOf,
+  option,
+  optional,
+  readOptions,
+  refuse
+} from '../../record/option.js'
 import { type CookieForm, type CookieKey, encryptedForm, plainForm, signedForm } from './form.js'
 
 /** Attributes of the session cookie; see RFC 6265bis, section 4.1.2. */
@@ -39,17 +50,28 @@ const PRIORITY = new Map([
   ['medium', 'Medium'],
   ['high', 'High']
 ])
-const KNOWN = new Set([
-  'name',
-  'path',
-  'domain',
-  'httpOnly',
-  'sameSite',
-  'partitioned',
-  'priority',
-  'signed',
-  'encrypted'
-])
+const ATTRIBUTES = {
+  name: option(matching(TOKEN, 'must be a token (RFC 9110)'), 'id'),
+  path: option(matching(PATH, 'must begin with "/" and hold no ";"'), '/'),
+  domain: optional(matching(DOMAIN, 'must be a host name'), undefined),
+  httpOnly: option(flag, true),
+  sameSite: option(oneOf('strict', 'lax', 'none'), 'lax'),
+  partitioned: option(flag, false),
+  priority: optional(oneOf('low', 'medium', 'high'), undefined),
+  // Checked with the name, to which they are bound.
+  signed: optional((keys) => keys as readonly CookieKey[], undefined),
+  encrypted: optional((keys) => keys as readonly CookieKey[], undefined)
+} satisfies Record<keyof CookieOptions, Option<unknown>>
+
+const NAMING = {
+  prefix: 'cookie.',
+  hints: {
+    secure: 'set "secure" beside "cookie"',
+    maxAge: 'the cookie follows the session; use expiry: onInactivity(…) beside "cookie"',
+    expires: 'the cookie follows the session; use expiry: atDateTime(…) beside "cookie"',
+    originalMaxAge: 'the cookie follows the session; use expiry: onInactivity(…) beside "cookie"'
+  }
+}
 
 /** The checked attributes as text, so that a response only joins strings. */
 export interface CookieAttributes {
@@ -63,38 +85,19 @@ export interface CookieAttributes {
 
 /** @throws {InvalidOptionError} for what RFC 6265bis does not allow or browsers would refuse */
 export function checkCookieOptions(options: CookieOptions, secure: SecureOption): CookieAttributes {
-  for (const option of Object.keys(options)) {
-    if (!KNOWN.has(option)) {
-      const hint =
-        option === 'secure' ? 'set "secure" beside "cookie"' : `use ${[...KNOWN].join(', ')}`
-      throw new InvalidOptionError(`cookie.${option}`, `is not known: ${hint}`)
-    }
-  }
-  const { name = 'id', path = '/', domain, httpOnly = true, sameSite = 'lax' } = options
-  const { partitioned = false, priority } = options
-  check(typeof name === 'string' && TOKEN.test(name), 'name', 'must be a token (RFC 9110)')
-  check(typeof path === 'string' && PATH.test(path), 'path', 'must begin with "/" and hold no ";"')
-  check(
-    domain === undefined || (typeof domain === 'string' && DOMAIN.test(domain)),
-    'domain',
-    'must be a host name'
-  )
-  check(typeof httpOnly === 'boolean', 'httpOnly', 'must be true or false')
-  check(typeof partitioned === 'boolean', 'partitioned', 'must be true or false')
-  check(SAME_SITE.has(sameSite), 'sameSite', 'must be "strict", "lax" or "none"')
-  check(
-    priority === undefined || PRIORITY.has(priority),
-    'priority',
-    'must be "low", "medium" or "high"'
-  )
+  const given = readOptions(ATTRIBUTES, options, NAMING)
+  const { name, path, domain, httpOnly, sameSite, partitioned, priority } = given
   check(sameSite !== 'none' || secure === true, 'sameSite', '"none" needs secure: true')
   check(!partitioned || secure === true, 'partitioned', 'needs secure: true')
   checkPrefix(name, { path, domain, secure })
   const suffix = suffixOf({ path, domain, httpOnly, sameSite, partitioned, priority })
-  return { name, secure, form: chooseForm(name, options), path, suffix }
+  return { name, secure, form: chooseForm(name, given), path, suffix }
 }
 
-function chooseForm(name: string, { signed, encrypted }: CookieOptions): CookieForm {
+function chooseForm(
+  name: string,
+  { signed, encrypted }: Pick<Checked<typeof ATTRIBUTES>, 'signed' | 'encrypted'>
+): CookieForm {
   check(
     signed === undefined || encrypted === undefined,
     'signed',
@@ -103,6 +106,13 @@ function chooseForm(name: string, { signed, encrypted }: CookieOptions): CookieF
   if (signed !== undefined) return signedForm(name, signed)
   if (encrypted !== undefined) return encryptedForm(name, encrypted)
   return plainForm
+}
+
+function matching(pattern: RegExp, problem: string): Check<string> {
+  return (value, name) => {
+    if (typeof value !== 'string' || !pattern.test(value)) refuse(name, problem)
+    return value
+  }
 }
 
 function check(holds: boolean, option: string, problem: string): void {

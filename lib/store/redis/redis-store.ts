@@ -1,12 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import {
-  InvalidHandleError,
-  InvalidOptionError,
-  RecordCorruptError,
-  storeFailure
-} from '../../errors.js'
+import { InvalidHandleError, RecordCorruptError, storeFailure } from '../../errors.js'
 import { events } from '../../events.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
+import {
+  duration,
+  LONGEST_TIMER,
+  type Option,
+  option,
+  readOptions,
+  refuse,
+  text
+} from '../../record/option.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
@@ -38,9 +42,20 @@ export interface RedisStoreOptions {
   timeout?: number
 }
 
-const DEFAULT_PREFIX = '{session}:'
-const DEFAULT_TIMEOUT = 2000
-const LONGEST_TIMER = 2 ** 31 - 1
+const OPTIONS = {
+  client: option(anyClient, undefined),
+  prefix: option(text, '{session}:'),
+  timeout: option(duration(LONGEST_TIMER), 2000)
+} satisfies Record<keyof RedisStoreOptions, Option<unknown>>
+
+/** Which kind it is, is found when it is used. */
+function anyClient(value: unknown, name: string): RedisClient {
+  if (typeof value !== 'object' || value === null) {
+    refuse(name, 'must be a client of "redis" or "ioredis"')
+  }
+  return value as RedisClient
+}
+
 const BATCH = 32
 
 /**
@@ -57,14 +72,8 @@ export class RedisStore implements SessionStore {
   #quarantined = 0
 
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
-  constructor({ client, prefix = DEFAULT_PREFIX, timeout = DEFAULT_TIMEOUT }: RedisStoreOptions) {
-    if (typeof client !== 'object' || client === null) {
-      throw new InvalidOptionError('client', 'must be a client of "redis" or "ioredis"')
-    }
-    if (typeof prefix !== 'string') throw new InvalidOptionError('prefix', 'must be a text')
-    if (!(timeout > 0 && timeout <= LONGEST_TIMER)) {
-      throw new InvalidOptionError('timeout', `must be ms, more than 0 and up to ${LONGEST_TIMER}`)
-    }
+  constructor(options: RedisStoreOptions) {
+    const { client, prefix, timeout } = readOptions(OPTIONS, options)
     this.#keys = new RedisKeys(prefix)
     this.#server = new RedisServer(client, timeout)
   }

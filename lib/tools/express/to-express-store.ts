@@ -1,5 +1,15 @@
-import { InvalidOptionError } from '../../errors.js'
+import {
+  clock,
+  duration,
+  interval,
+  type Option,
+  option,
+  optional,
+  readOptions,
+  refuse
+} from '../../record/option.js'
 import type { SessionStore } from '../../store/session-store.js'
+import { sessionStore } from '../../store/storage-options.js'
 import {
   createExpressStore,
   type ExpressStore,
@@ -22,9 +32,20 @@ export interface ExpressStoreOptions {
   now?: () => number
 }
 
-const DEFAULT_SESSION_END_LIMIT = 14 * 86_400_000
-const DEFAULT_REAP_INTERVAL = 60_000
-const LONGEST_TIMER = 2 ** 31 - 1
+const OPTIONS = {
+  Store: optional(storeClass, undefined),
+  sessionEndLimit: option(duration(), { days: 14 }),
+  reapInterval: option(interval, { seconds: 60 }),
+  now: option(clock, Date.now)
+} satisfies Record<keyof ExpressStoreOptions, Option<unknown>>
+
+function storeClass(value: unknown, name: string): ExpressStoreClass {
+  const Store = value as ExpressStoreClass
+  if (typeof Store !== 'function' || typeof Store.prototype?.on !== 'function') {
+    refuse(name, 'must be `session.Store` of your express-session')
+  }
+  return Store
+}
 
 /**
  * Makes an open store one for express-session or @fastify/session.
@@ -45,24 +66,12 @@ export function toExpressStore(
   store: SessionStore,
   options: ExpressStoreOptions = {}
 ): ExpressStore {
-  const {
-    Store = installedStoreClass(),
-    sessionEndLimit = DEFAULT_SESSION_END_LIMIT,
-    reapInterval = DEFAULT_REAP_INTERVAL,
-    now = Date.now
-  } = options
-  if (typeof store?.loadByHandle !== 'function') {
-    throw new InvalidOptionError('store', 'must be an open store, as of openSessionStore()')
-  }
-  if (typeof Store !== 'function' || typeof Store.prototype?.on !== 'function') {
-    throw new InvalidOptionError('Store', 'must be `session.Store` of your express-session')
-  }
-  if (!(sessionEndLimit > 0 && Number.isFinite(sessionEndLimit))) {
-    throw new InvalidOptionError('sessionEndLimit', 'must be ms, more than 0')
-  }
-  if (reapInterval !== false && !(reapInterval > 0 && reapInterval <= LONGEST_TIMER)) {
-    throw new InvalidOptionError('reapInterval', `must be ms up to ${LONGEST_TIMER}, or false`)
-  }
-  if (typeof now !== 'function') throw new InvalidOptionError('now', 'must be a function')
-  return createExpressStore(store, { Store, sessionEndLimit, reapInterval, now })
+  sessionStore(store, 'store')
+  const { Store, sessionEndLimit, reapInterval, now } = readOptions(OPTIONS, options)
+  return createExpressStore(store, {
+    Store: Store ?? installedStoreClass(),
+    sessionEndLimit,
+    reapInterval: reapInterval ?? false,
+    now
+  })
 }

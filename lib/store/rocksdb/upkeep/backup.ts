@@ -6,8 +6,15 @@ import {
   isOurs,
   storeFailure
 } from '../../../errors.js'
+import { readOptions } from '../../../record/option.js'
 import { META_KEY } from '../../format/keys.js'
-import type { BackupResult, LongOperation } from '../../long-operation.js'
+import {
+  type BackupResult,
+  checkLongOperation,
+  LONG_OPERATION,
+  type LongOperation
+} from '../../long-operation.js'
+import { folder as checkFolder, columnFamily as named } from '../../storage-options.js'
 import { loadBinding, type RocksDatabase } from '../engine/binding.js'
 import {
   holdsDatabase,
@@ -49,6 +56,8 @@ export async function backUp(
   stopped: () => boolean,
   options: LongOperation
 ): Promise<BackupResult> {
+  checkFolder(folder, 'folder')
+  checkLongOperation(options)
   const view = source.db.snapshot()
   try {
     const path = resolve(folder)
@@ -91,7 +100,9 @@ export async function restoreBackup(
   to: string,
   options: LongOperation & { columnFamily?: string } = {}
 ): Promise<BackupResult> {
-  const columnFamily = options.columnFamily ?? 'session'
+  checkFolder(from, 'from')
+  checkFolder(to, 'to')
+  const { columnFamily } = readOptions({ ...LONG_OPERATION, columnFamily: named }, options)
   const path = resolve(to)
   const source = await openReadOnly(from, columnFamily)
   try {

@@ -1,0 +1,43 @@
+import { isProxy } from 'node:util/types'
+import {
+  anyObject,
+  bytes,
+  type Check,
+  oneOf,
+  option,
+  refuse,
+  systemName
+} from '../record/option.js'
+import type { SessionStore } from './session-store.js'
+
+const MIB = 1024 * 1024
+
+/** The binding ends the process on arguments of the wrong type, so nothing gets there unseen. */
+export const folder: Check<string> = systemName('the name of a folder')
+
+export const columnFamily = option(systemName('a name'), 'session')
+
+export const durability = oneOf('process', 'power')
+
+/** In bytes. */
+export const memory: Check<number> = bytes(MIB)
+
+const METHODS: (keyof SessionStore)[] = ['open', 'create', 'load', 'loadByHandle', 'read']
+METHODS.push('release', 'save', 'replace', 'destroy', 'handlesOf', 'count')
+METHODS.push('records', 'putRecords', 'deleteExpired', 'close')
+
+export function sessionStore(value: unknown, name: string): SessionStore {
+  const store = anyObject(value, name)
+  const lacks = METHODS.find((method) => typeof store[method] !== 'function')
+  if (lacks !== undefined) refuse(name, `must be a SessionStore, but has no method ${lacks}()`)
+  return value as SessionStore
+}
+
+export function database(value: unknown, name: string): object {
+  const { columnFamily, ready, write } = anyObject(value, name)
+  const methods = [columnFamily, ready, write]
+  if (isProxy(value) || methods.some((method) => typeof method !== 'function')) {
+    refuse(name, 'must be an open database of rocksdb-native')
+  }
+  return value as object
+}
