@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers'
 import { inspect } from 'node:util'
 import type {
   FastifyInstance,
@@ -30,6 +31,7 @@ import { decodeCookies, findLive } from './cookie/several.js'
 import type { CheckedOptions } from './options.js'
 import { explainAmbiguous, explainMiss, explainUnread, isWatched } from './rejected-cookie.js'
 import { type CloseListener, whenClosed } from './response-closed.js'
+import { goOn, holdBack, letGo } from './sent-reply.js'
 
 /**
  * What one request has of its session. Most requests of a busy site only show that their visitor
@@ -189,7 +191,7 @@ export class RequestSessions {
     // Before the store is asked: the visitor may be gone when it answers.
     this.#watch(visit)
     if (Array.isArray(decoded)) {
-      this.#loadOneOf(request, visit, decoded, done)
+      this.#loadOneOf(request, visit, decoded, (error) => goOn(reply, done, error))
       return
     }
     const { id } = decoded
@@ -197,13 +199,14 @@ export class RequestSessions {
     try {
       loading = this.#policy.store.load(id)
     } catch (error) {
-      this.#loadFailed(error, done)
+      done(this.#loadFailure(error))
       return
     }
     if (loading instanceof Promise) {
       loading.then(
-        (record) => this.#loaded(request, visit, decoded, record, done),
-        (error: unknown) => this.#loadFailed(error, done)
+        (record) =>
+          this.#loaded(request, visit, decoded, record, (error) => goOn(reply, done, error)),
+        (error: unknown) => goOn(reply, done, this.#loadFailure(error))
       )
     } else {
       this.#loaded(request, visit, decoded, loading, done)
@@ -226,7 +229,7 @@ export class RequestSessions {
       if (this.#policy.rolling) noteActivity(record, this.#policy)
       announce(events.loaded, this.#options.sessionName, record.handle)
     } else if (isWatched(request)) {
-      explainMiss(request, this.#policy, id).then(() => done())
+      explainMiss(request, this.#policy, id).then(() => goOn(visit.reply, done))
       return
     }
     done()
@@ -258,12 +261,12 @@ export class RequestSessions {
         else if (isWatched(request)) explainAmbiguous(request, this.#policy, this.#options.cookie)
         done()
       },
-      (error: unknown) => this.#loadFailed(error, done)
+      (error: unknown) => done(this.#loadFailure(error))
     )
   }
 
-  #loadFailed(cause: unknown, done: HookHandlerDoneFunction): void {
-    done(announceStoreFailure(this.#options.sessionName, 'load a session', cause))
+  #loadFailure(cause: unknown): Error {
+    return announceStoreFailure(this.#options.sessionName, 'load a session', cause)
   }
 
   #readCookie(request: FastifyRequest): DecodedCookie | DecodedCookie[] | null {
@@ -285,11 +288,12 @@ export class RequestSessions {
     done: HookHandlerDoneFunction
   ): void {
     const visit = this.#visitOf(request)
-    if (visit !== null && (visit.failed || this.#hasNothingToSay(visit))) {
+    // Without one, a hook before ours has answered, and no session has come into it.
+    if (visit === null || visit.failed || this.#hasNothingToSay(visit)) {
       done()
       return
     }
-    const unasked = visit?.work === null
+    const unasked = visit.work === null
     const work = this.#workToSave(request)
     if (work === null) {
       done()
@@ -302,16 +306,24 @@ export class RequestSessions {
       done()
       return
     }
+    let held = false
+    let committed = false
     work.commit((error) => {
-      if (error !== null && visit !== null) visit.failed = true
-      // It may be the application's own error page, for this very error.
+      committed = true
+      if (error !== null) visit.failed = true
+      // On a 5xx it may be the application's own error page, for this very error.
       if (error !== null && reply.statusCode < 500) {
-        fail(error, payload, done)
+        if (!held) holdBack(reply)
+        fail(error, payload, reply, done)
         return
       }
+      if (held) letGo(reply)
       if (error === null) this.#sendCookie(work, request, reply)
-      done()
+      goOn(reply, done)
     })
+    if (committed) return
+    held = true
+    holdBack(reply)
   }
 
   /** Nobody has asked for the session, and neither disk nor browser must hear of the visit. */
@@ -382,10 +394,25 @@ function isSkipped(request: FastifyRequest): boolean {
   return request.routeOptions.config.session === false
 }
 
-/** Answers with the error in place of the payload, which must not stay open behind it. */
-function fail(error: Error, payload: unknown, done: HookHandlerDoneFunction): void {
+/**
+ * Answers with the error in place of the payload, which must not stay open behind it. Not at once:
+ * a handler that has just sent that payload must have returned, or Fastify would take its return
+ * for the answer while an error handler still works on the page.
+ */
+function fail(
+  error: Error & { statusCode?: number },
+  payload: unknown,
+  reply: FastifyReply,
+  done: HookHandlerDoneFunction
+): void {
   const stream = payload as { destroy?: () => void; cancel?: () => Promise<void> } | null
   if (typeof stream?.destroy === 'function') stream.destroy()
   else if (typeof stream?.cancel === 'function') stream.cancel().catch(() => {})
-  done(error)
+  const { statusCode = 500 } = error
+  setImmediate(() => {
+    letGo(reply)
+    // Whatever page comes of it, it must not say that all went well.
+    reply.code(statusCode >= 400 && statusCode <= 599 ? statusCode : 500)
+    goOn(reply, done, error)
+  })
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { InvalidOptionError, StoreUnavailableError } from '../../errors.js'
 import { findCookie } from '../../http/cookie/header.js'
+import { goOn } from '../../http/sent-reply.js'
 import type { Session } from '../../session/session.js'
 import { unsign } from './unsign.js'
 
@@ -46,10 +47,7 @@ async function plugin(fastify: FastifyInstance, options: TakeOverOptions): Promi
   const sessionOf = (request: FastifyRequest): Session =>
     (request as unknown as Record<string, Session>)[sessionName] as Session
 
-  fastify.addHook('onRequest', async (request) => {
-    if (request.routeOptions.config.session === false || Date.now() >= Number(options.until)) return
-    const sid = formerId(request, options)
-    if (sid === null) return
+  const takeIn = async (request: FastifyRequest, sid: string): Promise<void> => {
     const session = sessionOf(request)
     // Whoever has a session here has been taken over, or is somebody else by now; the former one
     // must not be there any more when this one has ended.
@@ -63,19 +61,38 @@ async function plugin(fastify: FastifyInstance, options: TakeOverOptions): Promi
     const accepted = !hasExpired(data) && (await isAccepted(data, options))
     if (accepted) await fill(session, data, options)
     ending.set(request, { sid, needsNew: accepted, isOver: false })
+  }
+
+  // Callbacks, not promises: what Fastify throws behind a promise of a hook has no handler.
+  fastify.addHook('onRequest', (request, reply, done) => {
+    const isSkipped = request.routeOptions.config.session === false
+    const isPast = Date.now() >= Number(options.until)
+    const sid = isSkipped || isPast ? null : formerId(request, options)
+    if (sid === null) {
+      done()
+      return
+    }
+    takeIn(request, sid).then(
+      () => goOn(reply, done),
+      (error: Error) => goOn(reply, done, error)
+    )
   })
   // A response for which the store has failed carries no cookie of ours.
-  fastify.addHook('onError', async (request, _reply, error) => {
+  fastify.addHook('onError', (request, _reply, error, done) => {
     const former = ending.get(request)
     if (former?.needsNew && error instanceof StoreUnavailableError) ending.delete(request)
+    done()
   })
-  // Behind the plugin's own hook: what follows is true only if the new session is stored.
-  fastify.addHook('onSend', async (request, reply) => {
+  // Behind the plugin's own hook: what follows is true only if the new session is stored. At once,
+  // or a reply that was sent would not count as sent meanwhile.
+  fastify.addHook('onSend', (request, reply, _payload, done) => {
     const former = ending.get(request)
-    if (former === undefined) return
-    const isStored = reply.statusCode < 500 || !sessionOf(request).isNew
-    former.isOver = !former.needsNew || isStored
-    if (former.isOver) forget(request, reply, cookieName, options)
+    if (former !== undefined) {
+      const isStored = reply.statusCode < 500 || !sessionOf(request).isNew
+      former.isOver = !former.needsNew || isStored
+      if (former.isOver) forget(request, reply, cookieName, options)
+    }
+    done()
   })
   fastify.addHook('onResponse', async (request, reply) => {
     const former = ending.get(request)
