@@ -31,7 +31,7 @@ import { decodeCookies, findLive } from './cookie/several.js'
 import type { CheckedOptions } from './options.js'
 import { explainAmbiguous, explainMiss, explainUnread, isWatched } from './rejected-cookie.js'
 import { type CloseListener, whenClosed } from './response-closed.js'
-import { goOn, holdBack, letGo } from './sent-reply.js'
+import { goOn, holdBack, installSentReplies, letGo } from './sent-reply.js'
 
 /**
  * What one request has of its session. Most requests of a busy site only show that their visitor
@@ -86,6 +86,7 @@ export class RequestSessions {
 
   install(fastify: FastifyInstance): void {
     const sessions = this
+    installSentReplies(fastify)
     fastify.decorateRequest(this.#slot, null)
     fastify.decorateRequest(this.#options.sessionName, {
       getter(this: FastifyRequest): Session {

@@ -1,37 +1,86 @@
 import { finished } from 'node:stream'
-import type { FastifyReply, HookHandlerDoneFunction } from 'fastify'
+import type { FastifyInstance, FastifyReply, HookHandlerDoneFunction } from 'fastify'
 
-const SENT: PropertyDescriptor = { value: true, configurable: true }
-const THEN: PropertyDescriptor = { value: whenFinished, configurable: true }
+/** Whether a reply that was sent waits for the store. */
+const HELD = Symbol('fastify-sled-session.held')
+const TAUGHT = Symbol('fastify-sled-session.taught')
+
+interface HoldableReply {
+  [HELD]: boolean
+  [TAUGHT]?: true
+}
+
+/** What would give another shape to an answer. After `send`, Fastify's own come too late as well. */
+const SHAPING = ['code', 'status', 'header', 'type', 'removeHeader', 'trailer'] as const
+
+/** Lets the replies of an application be held back. */
+export function installSentReplies(fastify: FastifyInstance): void {
+  if (!fastify.hasReplyDecorator(HELD)) fastify.decorateReply(HELD, false)
+}
 
 /**
  * Makes a reply count as sent while its answer still waits for the store: Fastify and the
- * application look at `reply.sent` before they send, run a further hook or call the handler. To
- * `await` it is to wait until the answer is out, as it is for any that takes its time.
- *
- * Both are getters and methods of the prototype, which properties of this one reply cover: that
- * costs nothing to a reply that does not wait (docs/benchmarks.md).
+ * application look at `reply.sent` before they send, run a further hook or call the handler.
  */
 export function holdBack(reply: FastifyReply): void {
-  Object.defineProperty(reply, 'sent', SENT)
-  Object.defineProperty(reply, 'then', THEN)
+  const holdable = reply as FastifyReply & HoldableReply
+  if (holdable[TAUGHT] === undefined) teach(Object.getPrototypeOf(reply))
+  holdable[HELD] = true
 }
 
 /** Before the answer goes on its way, or Fastify would refuse to send it. */
 export function letGo(reply: FastifyReply): void {
-  const held = reply as { then?: unknown; sent?: unknown }
-  // Last in, first out: so V8 goes back to the shape that the reply had.
-  delete held.then
-  delete held.sent
+  ;(reply as FastifyReply & HoldableReply)[HELD] = false
 }
 
-/** What `then` of a reply that is not sent does in Fastify. */
-function whenFinished(
-  this: FastifyReply,
-  fulfilled: () => void,
-  rejected?: (error: Error) => void
-): void {
-  finished(this.raw, (error) => {
+/**
+ * Once for an application, since `decorateReply` has given it a prototype of its own. Properties
+ * that come and go with each reply that waits cost several times as much (docs/benchmarks.md).
+ */
+function teach(prototype: FastifyReply & HoldableReply): void {
+  const { sent, ...methods } = inherited(prototype)
+  Object.defineProperty(prototype, TAUGHT, { value: true })
+  Object.defineProperty(prototype, 'sent', {
+    enumerable: true,
+    configurable: true,
+    get(this: HoldableReply) {
+      return this[HELD] || sent.call(this)
+    }
+  })
+  function then(this: FastifyReply & HoldableReply, ...callbacks: Callbacks): void {
+    if (this[HELD]) whenFinished(this, ...callbacks)
+    else methods.then.apply(this, callbacks)
+  }
+  Object.assign(prototype, { then })
+  for (const name of SHAPING) {
+    const method = prototype[name] as (this: unknown, first: unknown, second?: unknown) => unknown
+    Object.assign(prototype, {
+      [name](this: HoldableReply, first: unknown, second?: unknown): unknown {
+        return this[HELD] ? this : method.call(this, first, second)
+      }
+    })
+  }
+}
+
+type Callbacks = [fulfilled: () => void, rejected?: (error: Error) => void]
+
+interface Inherited {
+  sent: (this: unknown) => boolean
+  then: (this: unknown, ...callbacks: Callbacks) => void
+}
+
+function inherited(prototype: FastifyReply): Inherited {
+  const then = prototype.then as Inherited['then']
+  for (let at: object = prototype; at !== null; at = Object.getPrototypeOf(at)) {
+    const sent = Object.getOwnPropertyDescriptor(at, 'sent')?.get
+    if (sent !== undefined) return { sent, then }
+  }
+  throw new TypeError('a reply of Fastify has no "sent": this version of it is not supported')
+}
+
+/** What `then` of a reply that is not sent does in Fastify: it waits until the answer is out. */
+function whenFinished(reply: FastifyReply, ...[fulfilled, rejected]: Callbacks): void {
+  finished(reply.raw, (error) => {
     if (error && error.code !== 'ERR_STREAM_PREMATURE_CLOSE') rejected?.(error)
     else fulfilled()
   })
