@@ -7,12 +7,13 @@ import { createClient } from 'redis'
 import { test } from 'tap'
 import { conformanceCases, type StorePlace } from '../../lib/conformance.js'
 import { MemoryStore } from '../../lib/index.js'
-import { type RedisClient, RedisStore } from '../../lib/redis.js'
+import type { RedisClient } from '../../lib/redis.js'
 import { recordKey } from '../../lib/store/format/keys.js'
 import { borrowDatabase } from '../../lib/store/rocksdb/engine/database.js'
 import { RocksDBStore } from '../../lib/store/rocksdb/rocksdb-store.js'
 import { needs } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
+import { redisStoreOfAnotherProcess } from '../support/redis-app.js'
 import { openApplicationDatabase, putRaw, type Traffic } from '../support/rocksdb.js'
 
 const FAILING = { write: 'write', read: 'read', list: 'iterator' } as const
@@ -64,7 +65,7 @@ function redisPlace(client: RedisClient, raw: (...args: string[]) => Promise<unk
       ? { status: 'ready', call: send }
       : { isReady: true, sendCommand: (args: string[]) => send(...args) }
   return {
-    createStore: () => new RedisStore({ client: wired, prefix }),
+    createStore: () => redisStoreOfAnotherProcess({ client: wired, prefix }),
     async break(what) {
       if (what === 'write') await raw('CONFIG', 'SET', 'maxmemory', '1')
       else cut = true

@@ -5,7 +5,7 @@ import { Redis } from 'ioredis'
 import { createClient } from 'redis'
 import type { Test } from 'tap'
 import type { SledSessionOptions } from '../../lib/index.js'
-import { type RedisClient, RedisStore } from '../../lib/redis.js'
+import type { RedisClient, RedisStore } from '../../lib/redis.js'
 import { createApp } from './app.js'
 
 /** Ready clients of both packages, with the settings that they come with; closed after the test. */
@@ -32,11 +32,22 @@ export function somePrefix(): string {
 }
 
 /** An application whose sessions are on a Redis. */
-export function createRedisApp(
+export async function createRedisApp(
   t: Test,
   store: ConstructorParameters<typeof RedisStore>[0],
   options: SledSessionOptions = {},
   server: FastifyServerOptions = {}
 ): Promise<FastifyInstance> {
-  return createApp(t, { store: new RedisStore(store), ...options }, server)
+  return createApp(t, { store: await redisStoreOfAnotherProcess(store), ...options }, server)
+}
+
+let processes = 0
+
+/** A store as another process has it, which has loaded a module of its own. */
+export async function redisStoreOfAnotherProcess(
+  options: ConstructorParameters<typeof RedisStore>[0]
+): Promise<RedisStore> {
+  const module = `../../lib/store/redis/redis-store.js?process=${++processes}`
+  const loaded = (await import(module)) as { RedisStore: typeof RedisStore }
+  return new loaded.RedisStore(options)
 }

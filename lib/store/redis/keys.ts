@@ -35,6 +35,11 @@ export class RedisKeys {
     return `${this.#prefix}successor:${handle}`
   }
 
+  /** String: a mark by which one store finds out whether another is on the same server. */
+  probe(name: string): string {
+    return `${this.#prefix}probe:${name}`
+  }
+
   /** Sorted set: the sessions of one user by when they expire. */
   principal(principal: string): string {
     return `${this.#prefix}principal:${hash('sha256', principal, 'base64url')}`

@@ -1,5 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { InvalidHandleError, RecordCorruptError, storeFailure } from '../../errors.js'
+import {
+  InvalidHandleError,
+  InvalidOptionError,
+  RecordCorruptError,
+  storeFailure
+} from '../../errors.js'
 import { events } from '../../events.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import {
@@ -66,6 +71,12 @@ const BATCH = 32
  * Redis deletes expired sessions by itself. Session ids never leave the process.
  */
 export class RedisStore implements SessionStore {
+  /** By prefix: the open stores of this process. */
+  static readonly #open = new Map<string, Set<RedisStore>>()
+  /** One opens at a time, so that of two that open together one finds the other. */
+  static #opening: Promise<void> = Promise.resolve()
+  readonly #client: RedisClient
+  readonly #prefix: string
   readonly #keys: RedisKeys
   readonly #server: RedisServer
   #context!: StoreContext
@@ -74,6 +85,8 @@ export class RedisStore implements SessionStore {
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
   constructor(options: RedisStoreOptions) {
     const { client, prefix, timeout } = readOptions(OPTIONS, options)
+    this.#client = client
+    this.#prefix = prefix
     this.#keys = new RedisKeys(prefix)
     this.#server = new RedisServer(client, timeout)
   }
@@ -81,6 +94,30 @@ export class RedisStore implements SessionStore {
   async open(context: StoreContext): Promise<void> {
     this.#context = context
     await guard('reach Redis', () => this.#server.greet(this.#keys.handles))
+    const opening = RedisStore.#opening.then(() => this.#claimPrefix())
+    RedisStore.#opening = opening.catch(() => {})
+    await opening
+  }
+
+  /** Two registrations on the same keys would take each other's sessions for their own. */
+  async #claimPrefix(): Promise<void> {
+    const others = RedisStore.#open.get(this.#prefix) ?? new Set()
+    for (const other of others) {
+      if (await guard('reach Redis', () => this.#sharesServer(other))) {
+        const problem = `"${this.#prefix}" is in use on this server by another store of this process: give each its own`
+        throw new InvalidOptionError('prefix', problem)
+      }
+    }
+    RedisStore.#open.set(this.#prefix, others.add(this))
+  }
+
+  /** Clients and addresses may differ where the server is one: what one writes, the other finds. */
+  async #sharesServer(other: RedisStore): Promise<boolean> {
+    if (other.#client === this.#client) return true
+    const key = this.#keys.probe(randomBytes(9).toString('base64url'))
+    await this.#server.leaveMark(key)
+    // One that reaches no server serves nobody: its client may have been closed long ago.
+    return other.#server.takeMark(key).catch(() => false)
   }
 
   create(handle: string, createdAt: number, now: number, expiresAt: number): RedisRecord {
@@ -260,7 +297,9 @@ export class RedisStore implements SessionStore {
     return { ...NO_STATS, store: 'redis', sessions, quarantined: this.#quarantined }
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    RedisStore.#open.get(this.#prefix)?.delete(this)
+  }
 
   /** Of one record, each write waits for the one before: they are never swapped on the way. */
   #inOrder(record: RedisRecord, write: (record: RedisRecord) => Promise<void>): Promise<void> {

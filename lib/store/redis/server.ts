@@ -19,6 +19,16 @@ export class RedisServer {
     await firstCommand(this.#client, this.#timeout, key, ['ZCARD', key])
   }
 
+  /** Leaves a key that goes by itself after a minute. */
+  async leaveMark(key: string): Promise<void> {
+    await this.#send(key, ['SET', key, '1', 'PX', '60000'])
+  }
+
+  /** Whether there was such a key. It deletes it: a write asks the primary and no replica. */
+  async takeMark(key: string): Promise<boolean> {
+    return Number(await this.#send(key, ['DEL', key])) === 1
+  }
+
   async hash(key: string): Promise<Map<string, string>> {
     return fieldsOf(await this.#send(key, ['HGETALL', key]))
   }
