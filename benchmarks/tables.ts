@@ -16,7 +16,7 @@ import { WORKLOADS } from './workloads.js'
  *     npm run bench:tables -- --check    fails if they are not what the results say
  */
 const root = fileURLToPath(new URL('..', import.meta.url))
-const PAGES = ['README.md', 'docs/benchmarks.md', 'docs/storage.md']
+const PAGES = ['docs/benchmarks.md', 'docs/durability.md', 'docs/storage.md']
 const BLOCK = /(<!-- benchmarks: ([\w-]+) -->\n)[\s\S]*?(<!-- end -->)/g
 
 interface Stored {

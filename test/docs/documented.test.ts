@@ -1,11 +1,10 @@
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { access, readFile } from 'node:fs/promises'
+import { join, posix } from 'node:path'
 import { test } from 'tap'
 import ts from 'typescript'
 import { SessionManager } from '../../lib/http/session-manager.js'
-import * as exported from '../../lib/index.js'
 import { Session } from '../../lib/session/session.js'
-import { root } from '../support/snippets.js'
+import { listPages, root } from '../support/snippets.js'
 
 const read = (name: string): Promise<string> => readFile(join(root, name), 'utf8')
 
@@ -61,31 +60,69 @@ async function usedNames(): Promise<string[]> {
   const options = await membersOf('lib/http/options.ts', 'SledSessionOptions')
   const attributes = await membersOf('lib/http/cookie/attributes.ts', 'CookieOptions')
   const codes = (await read('lib/errors.ts')).match(/SLED_SESSION_[A-Z_]+/g) ?? []
-  const names = [...Object.keys(exported), ...methods, ...options, ...attributes, ...codes]
+  const names = [...methods, ...options, ...attributes, ...codes]
   return names.filter((name) => name !== 'default' && name !== 'constructor')
 }
 
-async function typeNames(): Promise<string[]> {
-  return (await parse('lib/index.ts')).statements.flatMap((statement) => {
-    const clause = ts.isExportDeclaration(statement) ? statement.exportClause : undefined
-    if (clause === undefined || !ts.isNamedExports(clause)) return []
-    return clause.elements.map(({ name }) => name.text).filter((name) => name !== 'default')
+/** What the entries of the package export, types included. */
+async function exportedNames(): Promise<string[]> {
+  const { exports } = JSON.parse(await read('package.json')) as { exports: Record<string, object> }
+  const entries = Object.keys(exports).filter((name) => name !== './package.json')
+  const names = entries.map(async (entry) => {
+    const file = entry === '.' ? 'lib/index.ts' : `lib/${entry.slice(2)}.ts`
+    return (await parse(file)).statements.flatMap((statement) => {
+      const clause = ts.isExportDeclaration(statement) ? statement.exportClause : undefined
+      if (clause === undefined || !ts.isNamedExports(clause)) return []
+      return clause.elements.map(({ name }) => name.text)
+    })
   })
+  return (await Promise.all(names)).flat().filter((name) => name !== 'default')
 }
 
-for (const [page, from] of [
-  ['README.md', '## API'],
-  ['docs/api.md', '# ']
-] as const) {
-  test(`${page} has all that an application can use`, async (t) => {
+test('docs/api.md has all that an application can use', async (t) => {
+  const text = await read('docs/api.md')
+  const names = [...(await usedNames()), ...(await exportedNames())]
+  t.ok(names.length > 150)
+  t.ok(names.includes('conformanceCases'), 'other entries are looked at too')
+  t.same(
+    names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text)),
+    []
+  )
+})
+
+const globOf = (pattern: string): RegExp =>
+  new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('*', '[^/]*')}$`)
+
+/** What a heading becomes in an address, as the common forges do it. */
+const slugOf = (heading: string): string =>
+  heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-')
+
+test('each link of a page that is published leads to something that is published', async (t) => {
+  const { files } = JSON.parse(await read('package.json')) as { files: string[] }
+  const isPublished = (path: string): boolean =>
+    /^(README\.md|LICENSE|package\.json)$/.test(path) ||
+    files.some((pattern) => globOf(pattern).test(path) || path.startsWith(`${pattern}/`))
+  const pages = (await listPages()).filter(isPublished)
+  let seen = 0
+  for (const page of [...pages, 'CHANGELOG.md']) {
     const text = await read(page)
-    const api = text.slice(text.indexOf(from))
-    const names = await usedNames()
-    if (page === 'docs/api.md') names.push(...(await typeNames()))
-    t.ok(names.length > 100)
-    t.same(
-      names.filter((name) => !new RegExp(`\\b${name}\\b`).test(api)),
-      []
-    )
-  })
-}
+    for (const [, link = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(link)) continue
+      seen++
+      const [path = '', anchor] = link.split('#')
+      const target = path === '' ? page : posix.join(posix.dirname(page), path)
+      t.ok(isPublished(target), `${page}: ${link} is published`)
+      if (anchor === undefined) {
+        await t.resolves(access(join(root, target)), `${page}: ${link} exists`)
+        continue
+      }
+      const linked = await read(target)
+      const slugs = [...linked.matchAll(/^#+ (.*)$/gm)].map(([, heading = '']) => slugOf(heading))
+      t.ok(slugs.includes(anchor), `${page}: ${link} is a heading`)
+    }
+  }
+  t.ok(seen > 50)
+})

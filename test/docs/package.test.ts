@@ -67,12 +67,22 @@ app.get('/', async (request) => {
 })
 `
 
+const ENTRIES = `
+import { conformanceCases } from 'fastify-sled-session/conformance'
+import { toExpressStore } from 'fastify-sled-session/express'
+import { sessionMetrics } from 'fastify-sled-session/prometheus'
+import { RedisStore } from 'fastify-sled-session/redis'
+import { takeOver } from 'fastify-sled-session/take-over'
+
+export const entries: object[] = [conformanceCases, toExpressStore, sessionMetrics, RedisStore, takeOver]
+`
+
 test('the tarball works in an empty project: import, require and types', async (t) => {
   const { project, files } = await installTarball(t)
 
   await t.test('it holds what is needed and nothing else', async (t) => {
     const allowed =
-      /^(dist\/.*\.(js|d\.ts)|docs\/.*|README\.md|CHANGELOG\.md|LICENSE|package\.json)$/
+      /^(dist\/.*\.(js|d\.ts)|docs\/.*|examples\/.*\.ts|benchmarks\/results\/.*\.svg|README\.md|CHANGELOG\.md|SECURITY\.md|LICENSE|package\.json)$/
     t.same(
       files.filter((path) => !allowed.test(path)),
       []
@@ -122,18 +132,23 @@ test('the tarball works in an empty project: import, require and types', async (
     await writeFile(join(project, 'package.json'), '{ "type": "module" }')
     await writeFile(join(project, 'consumer.ts'), CONSUMER)
     const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-    for (const module of ['nodenext', 'preserve']) {
+    await writeFile(join(project, 'entries.ts'), ENTRIES)
+    for (const module of [
+      ['--module', 'nodenext', 'consumer.ts', 'entries.ts'],
+      ['--module', 'preserve', 'consumer.ts', 'entries.ts'],
+      // No top-level await there, and no `exports` of packages.
+      [
+        ...['--module', 'commonjs', '--moduleResolution', 'node10'],
+        ...['--ignoreDeprecations', '6.0', '--esModuleInterop', '--skipLibCheck', 'entries.ts']
+      ]
+    ]) {
       const options = ['--strict', '--noEmit', '--target', 'es2022', '--types', 'node']
-      const compiling = run(
-        process.execPath,
-        [tsc, ...options, '--module', module, 'consumer.ts'],
-        { cwd: project }
-      )
+      const compiling = run(process.execPath, [tsc, ...options, ...module], { cwd: project })
       await t.resolves(
         compiling.catch((error: { stdout: string }) => {
           throw new Error(error.stdout)
         }),
-        module
+        module.join(' ')
       )
     }
   })
