@@ -140,6 +140,17 @@ export const listCases: Case[] = [
     }
   },
   {
+    name: 'a store that notes copies knows the last one, and it is no session',
+    async run({ store, clock }) {
+      if (store.noteCopy === undefined || store.lastCopyAt === undefined) return
+      assert.equal(await store.lastCopyAt(), null)
+      await store.noteCopy(clock.time)
+      await store.noteCopy(clock.time + MINUTE)
+      assert.equal(await store.lastCopyAt(), clock.time + MINUTE)
+      assert.equal(await store.count(), 0)
+    }
+  },
+  {
     name: 'expired sessions are deleted and counted once, and no others',
     async run(harness) {
       const { store, clock } = harness

@@ -94,10 +94,10 @@ async function plugin(fastify: FastifyInstance, options: TakeOverOptions): Promi
     }
     done()
   })
-  fastify.addHook('onResponse', async (request, reply) => {
+  // Not called for an answer that was cut off: its visitor comes with the former cookie again.
+  fastify.addHook('onResponse', async (request) => {
     const former = ending.get(request)
-    // Whoever has not got the whole answer may have no new cookie, and comes with the former one.
-    if (!former?.isOver || !reply.raw.writableFinished) return
+    if (!former?.isOver) return
     options.from.destroy(former.sid, (error) => {
       if (error) request.log.error({ err: error }, 'a former session could not be removed')
     })
