@@ -31,7 +31,7 @@ export type { CookieKey } from './http/cookie/form.js'
 export type { ExclusiveOptions } from './http/exclusive-routes.js'
 export type { SledSessionOptions } from './http/options.js'
 export { sledSession as default, sledSession } from './http/plugin.js'
-export type { SessionInfo, SessionManager } from './http/session-manager.js'
+export type { NewSession, SessionInfo, SessionManager } from './http/session-manager.js'
 export {
   atDateTime,
   type Duration,

@@ -1,20 +1,31 @@
 import { ExceptUnknownError, NotSupportedError } from '../errors.js'
 import { announce, announceStoreFailure, events } from '../events.js'
+import type { Expiry } from '../record/expiry.js'
 import { isHandle } from '../record/handle.js'
+import {
+  anyObject,
+  flag,
+  type Option,
+  option,
+  optional,
+  readOptions,
+  refuse
+} from '../record/option.js'
 import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue } from '../record/value.js'
+import type { SessionData } from '../session/data.js'
 import { recordsOf } from '../session/records-of.js'
 import type { Registration } from '../session/registration.js'
 import { Session } from '../session/session.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
-import { noteActivity } from '../session/working-record.js'
+import { cookieLifetime, noteActivity } from '../session/working-record.js'
 import type { BackupResult, LongOperation } from '../store/long-operation.js'
 import { NO_STATS, type StoreStats } from '../store/stats.js'
 import { elapsed } from '../timers.js'
 import { exportSessions } from '../transfer/export.js'
 import { type ImportResult, importSessions } from '../transfer/import.js'
-import type { CookieAttributes } from './cookie/attributes.js'
+import { type CookieAttributes, setCookieHeader } from './cookie/attributes.js'
 import { decodeCookies, findLive } from './cookie/several.js'
 
 /** What a list of sessions shows of one. */
@@ -26,6 +37,18 @@ export interface SessionInfo {
   readonly expiresAt: Date
   /** What the application noted with `setPrincipal` or `session.metadata`. */
   readonly metadata: unknown
+}
+
+/** What {@link SessionManager.create} puts into a session. */
+export interface NewSession {
+  /** Whose session it is. Default nobody's. */
+  principal?: string | null
+  /** Session keys and their values. */
+  data?: { [Key in keyof SessionData]?: SessionData[Key] } & { readonly [key: string]: unknown }
+  /** Its own expiry. Default the registration's. */
+  expiry?: Expiry
+  /** What lists of the user's sessions show of it. */
+  metadata?: unknown
 }
 
 /**
@@ -152,6 +175,48 @@ export class SessionManager {
     await fn(session)
     await session.save()
     return true
+  }
+
+  /**
+   * Makes a session without a request, and resolves when it is stored: for tests, and for logins
+   * over another channel. It has its id; {@link cookieOf} gives its cookie.
+   *
+   * @throws as `set`, `setPrincipal` and `expiry` throw; nothing is stored then
+   */
+  async create(options: NewSession = {}): Promise<Session> {
+    const { principal, data, expiry, metadata } = readOptions(NEW_SESSION, options)
+    const work = new UnitOfWork(this.#policy, null, null, 'none')
+    const session = new Session(work)
+    work.beginEmpty()
+    for (const [key, value] of Object.entries(data)) session.set(key, value)
+    if (metadata !== undefined) session.metadata = metadata
+    if (expiry !== undefined) session.expiry = expiry as Expiry
+    if (principal !== null) await session.setPrincipal(principal as string, { renew: false })
+    await session.save()
+    work.end()
+    return session
+  }
+
+  /**
+   * The whole value of a Set-Cookie header for a session, in the registration's form: for a
+   * response that the plugin does not send, as after `reply.hijack()`, and for tests. Save the
+   * session first. One that has ended, or holds nothing, gives a cookie that clears the browser's.
+   *
+   * @param options.secure whether it has Secure if the registration's `secure` is `auto`, as
+   *   `request.protocol === 'https'` tells. Default true
+   * @throws `SLED_SESSION_ID_UNKNOWN` on a session that was found by its handle
+   */
+  cookieOf(session: Session, options: { secure?: boolean } = {}): string {
+    if (!(session instanceof Session)) refuse('session', 'must be a session of this registration')
+    const given = readOptions({ secure: option(flag, true) }, options)
+    const { secure: configured, form } = this.#cookie
+    const secure = configured === 'auto' ? given.secure : configured
+    const { id, expiry, expiresAt } = session
+    if (id === null || expiresAt === null || session.isDestroyed) {
+      return setCookieHeader(this.#cookie, '', 0, secure)
+    }
+    const lifetime = cookieLifetime({ expiry, expiresAt: expiresAt.getTime() }, this.#policy)
+    return setCookieHeader(this.#cookie, form.encode(id), lifetime, secure)
   }
 
   /**
@@ -319,6 +384,13 @@ export class SessionManager {
     }
   }
 }
+
+const NEW_SESSION = {
+  principal: option((value) => value, null),
+  data: option(anyObject, {}),
+  expiry: optional((value) => value, undefined),
+  metadata: optional((value) => value, undefined)
+} satisfies Record<keyof NewSession, Option<unknown>>
 
 function describe(record: SessionRecord): SessionInfo {
   return {

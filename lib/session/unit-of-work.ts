@@ -458,7 +458,7 @@ export class UnitOfWork extends WorkingRecord {
     this.reset(null, null)
     this.policy.log.warn(
       { session: shortHandle(record.handle) },
-      'a new session was dropped: its response has left without a cookie. Set values before it leaves; after reply.hijack(), call session.save() and send the cookie yourself'
+      'a new session was dropped: its response has left without a cookie. Set values before it leaves; after reply.hijack(), await session.save() and send what fastify.sessions.cookieOf(session) gives'
     )
   }
 

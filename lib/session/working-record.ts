@@ -345,14 +345,17 @@ export function isCookieBehind(record: SessionRecord, policy: Registration): boo
  * How long the browser is to keep the cookie, in ms, or `null` for until it ends. A deadline moves
  * by less than the touch interval without a word to the browser, and the cookie outlives that too.
  */
-export function cookieLifetime(record: SessionRecord, policy: Registration): number | null {
+export function cookieLifetime(
+  record: Pick<SessionRecord, 'expiry' | 'expiresAt'>,
+  policy: Registration
+): number | null {
   const { kind } = record.expiry ?? policy.expiry
   if (kind === 'session-end') return null
   const left = Math.max(0, record.expiresAt - policy.now())
   return kind === 'inactivity' && left > 0 ? left + touchInterval(record, policy) : left
 }
 
-function touchInterval(record: SessionRecord, policy: Registration): number {
+function touchInterval(record: Pick<SessionRecord, 'expiry'>, policy: Registration): number {
   const expiry = record.expiry ?? policy.expiry
   const given = policy.touchInterval
   // It fits the registration's expiry, and may be longer than a session's own.
