@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import {
   DatabaseOpenError,
   InvalidHandleError,
@@ -28,6 +29,7 @@ import type { RocksWriteBatch } from './engine/binding.js'
 import type { OpenColumnFamily } from './engine/database.js'
 import { estimateRecords, folderSize, readProperties } from './engine/engine-stats.js'
 import { GroupCommit, type Write } from './engine/group-commit.js'
+import { exposedMode } from './engine/private-files.js'
 import { RecordReader } from './engine/record-reader.js'
 import { Recovery } from './engine/recovery.js'
 import { scanRecords } from './engine/scan.js'
@@ -95,6 +97,7 @@ export class RocksDBStore implements SessionStore {
     }
     this.#context = context
     this.#connection = connection
+    if (!connection.readOnly) await this.#warnIfExposed(connection.path, 'database')
     const walSync = this.#walSync
     this.#commit = new GroupCommit(connection, walSync === null ? null : () => walSync.sync())
     this.#reader = new RecordReader(connection)
@@ -102,6 +105,15 @@ export class RocksDBStore implements SessionStore {
     this.#compaction = new Compaction(connection, () => this.#closing)
     const { path, reopen } = connection
     if (reopen !== undefined) this.#recovery = new Recovery({ path, reopen }, context.log)
+  }
+
+  async #warnIfExposed(folder: string, what: string): Promise<void> {
+    const mode = await exposedMode(folder)
+    if (mode === null) return
+    this.#context.log.warn(
+      { folder, mode },
+      `other users of this machine may look into the folder of the ${what}, which holds the data of all sessions: "chmod 700" keeps them out`
+    )
   }
 
   create(handle: string, createdAt: number, now: number, expiresAt: number): LiveRecord {
@@ -249,6 +261,10 @@ export class RocksDBStore implements SessionStore {
     const running = this.#commit
       .settled()
       .then(() => backUp(this.#connection, folder, this.#context.now, stopped, options))
+      .then(async (result) => {
+        await this.#warnIfExposed(resolve(folder), 'backup')
+        return result
+      })
     this.#backups.add(running)
     return running.finally(() => this.#backups.delete(running))
   }

@@ -6,6 +6,7 @@ import { loadBinding, type RocksBinding, type RocksDatabase } from './binding.js
 import { claimFolder, refuseIfOpenHere } from './claim.js'
 import { removeOldLogs } from './old-logs.js'
 import { explainOpenFailure } from './open-failure.js'
+import { keepFilesPrivate } from './private-files.js'
 
 /** An open column family and how to let go of it. */
 export interface OpenColumnFamily {
@@ -60,6 +61,7 @@ export async function openDatabase(
     if (!db.closed) await db.close()
     if (!root.closed) await root.close()
   }
+  const releaseFiles = await keepFilesPrivate(path)
   return {
     get db() {
       return current.db
@@ -74,6 +76,7 @@ export async function openDatabase(
     },
     async close() {
       await closeRoot()
+      await releaseFiles()
       giveUp()
     }
   }

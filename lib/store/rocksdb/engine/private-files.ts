@@ -1,0 +1,55 @@
+import { chmod, readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+
+/** How soon a new file in a folder that others may enter is closed to them, in ms. */
+const LOOK_EVERY = 1000
+
+/** The mode of a folder that others may look into, or `null`. Windows has no such modes. */
+export async function exposedMode(path: string): Promise<string | null> {
+  if (process.platform === 'win32') return null
+  const mode = (await stat(path)).mode & 0o777
+  return (mode & 0o077) === 0 ? null : mode.toString(8).padStart(4, '0')
+}
+
+/**
+ * Keeps the files of a database for their owner alone. RocksDB makes them as the umask says, and
+ * the umask is the whole process's, the application's uploads included; so their modes are changed
+ * once they are there. In a folder that nobody else may enter that is a second lock.
+ *
+ * @returns how to stop, which changes those that were made last
+ */
+export async function keepFilesPrivate(path: string): Promise<() => Promise<void>> {
+  if (process.platform === 'win32') return async () => {}
+  // As of before the files are looked at: what comes meanwhile is found the next time.
+  let seen = (await stat(path)).mtimeMs
+  await restrictFiles(path)
+  if ((await exposedMode(path)) === null) return () => restrictFiles(path)
+  // Not by the kernel's events: those tell of each write as well.
+  const look = async (): Promise<void> => {
+    const { mtimeMs } = await stat(path)
+    if (mtimeMs === seen) return
+    seen = mtimeMs
+    await restrictFiles(path)
+  }
+  const timer = setInterval(() => look().catch(() => {}), LOOK_EVERY)
+  timer.unref()
+  return () => {
+    clearInterval(timer)
+    return restrictFiles(path)
+  }
+}
+
+async function restrictFiles(path: string): Promise<void> {
+  const names = await readdir(path).catch(() => [])
+  await Promise.all(
+    names.map(async (name) => {
+      const file = join(path, name)
+      try {
+        const info = await stat(file)
+        if (info.isFile() && (info.mode & 0o077) !== 0) await chmod(file, 0o600)
+      } catch {
+        // RocksDB has deleted it meanwhile, or it is another user's, who keeps it as he likes.
+      }
+    })
+  )
+}
