@@ -1,5 +1,6 @@
 import { chmod, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { clearInterval, setInterval } from '../../../timers.js'
 
 /** How soon a new file in a folder that others may enter is closed to them, in ms. */
 const LOOK_EVERY = 1000
