@@ -2,15 +2,7 @@ import { ExceptUnknownError, NotSupportedError } from '../errors.js'
 import { announce, announceStoreFailure, events } from '../events.js'
 import type { Expiry } from '../record/expiry.js'
 import { isHandle } from '../record/handle.js'
-import {
-  anyObject,
-  flag,
-  type Option,
-  option,
-  optional,
-  readOptions,
-  refuse
-} from '../record/option.js'
+import { anyObject, flag, type Option, option, readOptions, refuse } from '../record/option.js'
 import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue } from '../record/value.js'
@@ -102,6 +94,8 @@ export class SessionManager {
     handleOrId: string,
     options: { principal?: string | null | undefined } = {}
   ): Promise<boolean> {
+    // One that is spelled wrong would end the session of whoever it is.
+    readOptions({ principal: AS_GIVEN }, options)
     const record = await this.#find(handleOrId)
     if (record === null) return false
     try {
@@ -130,6 +124,7 @@ export class SessionManager {
     principal: string,
     options: { except?: string | Session | null | undefined } = {}
   ): Promise<number> {
+    readOptions({ except: AS_GIVEN }, options)
     if ('except' in options) await this.#checkExcept(principal, options.except)
     let ended = 0
     // A session that is renewed during the walk goes on under another handle, perhaps behind it.
@@ -385,11 +380,13 @@ export class SessionManager {
   }
 }
 
+const AS_GIVEN: Option<unknown> = { read: (value) => value }
+
 const NEW_SESSION = {
-  principal: option((value) => value, null),
+  principal: option(AS_GIVEN.read, null),
   data: option(anyObject, {}),
-  expiry: optional((value) => value, undefined),
-  metadata: optional((value) => value, undefined)
+  expiry: AS_GIVEN,
+  metadata: AS_GIVEN
 } satisfies Record<keyof NewSession, Option<unknown>>
 
 function describe(record: SessionRecord): SessionInfo {

@@ -284,3 +284,12 @@ test('sessions outside a request can be destroyed, renewed and reloaded', async 
   await session.destroy()
   t.equal(await count(renewed), 'Current count: 0')
 })
+
+test('an option that is spelled wrong ends nothing', async (t) => {
+  const { sessions, session } = await counter(t)
+  await session.setPrincipal('ann')
+  const code = 'SLED_SESSION_INVALID_OPTION'
+  await t.rejects(sessions.revoke(`${session.handle}`, { principle: 'bob' } as object), { code })
+  await t.rejects(sessions.revokeAll('ann', { exept: session } as object), { code })
+  t.equal(await sessions.count('ann'), 1)
+})
