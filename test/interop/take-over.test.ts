@@ -7,6 +7,7 @@ import expressSession from 'express-session'
 import Fastify, { type FastifyPluginCallback } from 'fastify'
 import { createClient } from 'redis'
 import type { Test } from 'tap'
+import type { Session } from '../../lib/index.js'
 import { type FormerStore, type TakeOverOptions, takeOver } from '../../lib/take-over.js'
 import { cookieOf, createApp, listen } from '../support/app.js'
 import { testWith } from '../support/needs.js'
@@ -219,4 +220,20 @@ test('options that cannot work are refused', async (t) => {
       code: 'SLED_SESSION_INVALID_OPTION'
     })
   }
+})
+
+test('outside of the path of our cookie the former session waits', async (t) => {
+  const { from } = await formerStore(t)
+  const former = await expressVisitor(t, from)
+  const app = await createApp(t, { cookie: { path: '/app' } })
+  const options = { secrets: [secret], cookieName: 'connect.sid', until: tomorrow, from }
+  await app.register(takeOver, options)
+  const user = async ({ session }: { session: Session }) => `${session.get('user')}`
+  app.get('/', user)
+  app.get('/app', user)
+  const headers = { cookie: former }
+  const outside = await app.inject({ url: '/', headers })
+  t.match(outside, { statusCode: 200, body: 'undefined' })
+  t.notOk(outside.headers['set-cookie'])
+  t.equal((await app.inject({ url: '/app', headers })).body, 'ann')
 })
