@@ -28,9 +28,9 @@ export {
 export type { RejectionReason, SessionEvent, SessionEvents } from './events.js'
 export type { CookieOptions, SecureOption } from './http/cookie/attributes.js'
 export type { CookieKey } from './http/cookie/form.js'
-export type { ExclusiveOptions } from './http/exclusive-routes.js'
 export type { SledSessionOptions } from './http/options.js'
 export { sledSession as default, sledSession } from './http/plugin.js'
+export type { ExclusiveOptions } from './http/route-config.js'
 export type { NewSession, SessionInfo, SessionManager } from './http/session-manager.js'
 export {
   atDateTime,

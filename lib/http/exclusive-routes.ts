@@ -1,104 +1,154 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import { InvalidOptionError, SessionBusyError } from '../errors.js'
-import { Turnstile } from '../session/turnstile.js'
+import { subscribe } from 'node:diagnostics_channel'
+import type {
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  HookHandlerDoneFunction,
+  RouteOptions
+} from 'fastify'
+import { InvalidOptionError } from '../errors.js'
 import type { RequestSessions } from './request-sessions.js'
-import { whenClosed } from './response-closed.js'
-
-/** How long requests of one session queue for an exclusive route. */
-export interface ExclusiveOptions {
-  /** How many may wait; the next one gets a 503. Default 16. */
-  maxQueue?: number
-  /** How long one may wait, in ms; then it gets a 503. Default 10,000. */
-  maxWait?: number
-}
-
-const DEFAULT_MAX_QUEUE = 16
-const DEFAULT_MAX_WAIT = 10_000
-const LONGEST_TIMER = 2 ** 31 - 1
-const RETRY_AFTER_SECONDS = 1
+import {
+  checkLimits,
+  checkRouteConfig,
+  exclusiveOf,
+  type Limits,
+  noteThatItQueues
+} from './route-config.js'
+import { goOn } from './sent-reply.js'
+import { Turn } from './turn.js'
 
 /**
  * Makes routes with `config: { session: { exclusive: true } }` run one request at a time per
  * session, in this process. The hooks are the route's own, so that other routes pay nothing.
+ *
+ * @throws {InvalidOptionError} for the settings of a route that was declared already
  */
 export function installExclusiveRoutes(fastify: FastifyInstance, sessions: RequestSessions): void {
-  const turnstile = new Turnstile()
-  fastify.addHook('onRoute', (route) => {
-    const config = route.config?.session
-    checkConfig(config)
-    const exclusive = typeof config === 'object' ? config.exclusive : undefined
-    if (exclusive === undefined || exclusive === false) return
-    queueUp(route, turnstile, sessions, checkLimits(exclusive))
-  })
+  const application = applicationOf(fastify) ?? new Application(fastify)
+  application.add(fastify, sessions)
+  fastify.addHook('onReady', async () => application.checkThatAllQueue())
 }
 
-/** @throws {InvalidOptionError} for what would be ignored, such as an option of the plugin */
-function checkConfig(config: unknown): void {
-  if (config === undefined || config === false) return
-  const name = 'config.session'
-  if (typeof config !== 'object' || config === null) {
-    throw new InvalidOptionError(name, 'must be false or an object')
+/** A route with settings of ours, and the registrations whose sessions come to it. */
+class Route {
+  readonly context: FastifyInstance
+  readonly options: RouteOptions
+  readonly sessions: RequestSessions[] = []
+  limits: Limits | null = null
+
+  constructor(context: FastifyInstance, options: RouteOptions) {
+    this.context = context
+    this.options = options
   }
-  const unknown = Object.keys(config).find((option) => option !== 'exclusive')
-  if (unknown === undefined) return
-  const problem = 'is not an option of a route: there is "exclusive", and false in place of all'
-  throw new InvalidOptionError(`${name}.${unknown}`, problem)
+
+  /** @throws {InvalidOptionError} */
+  add(sessions: RequestSessions): void {
+    checkRouteConfig(this.options.config?.session)
+    const exclusive = exclusiveOf(this.options)
+    if (exclusive !== undefined) this.limits = checkLimits(exclusive)
+    this.sessions.push(sessions)
+  }
 }
 
-/** @throws {InvalidOptionError} */
-function checkLimits(exclusive: true | ExclusiveOptions): Required<ExclusiveOptions> {
-  const limits = { maxQueue: DEFAULT_MAX_QUEUE, maxWait: DEFAULT_MAX_WAIT }
-  if (exclusive === true) return limits
-  const { maxQueue, maxWait, ...unknown } = Object.assign(limits, exclusive)
-  if (
-    typeof exclusive !== 'object' ||
-    exclusive === null ||
-    Object.keys(unknown).length > 0 ||
-    !Number.isSafeInteger(maxQueue) ||
-    maxQueue < 0 ||
-    !(maxWait > 0 && maxWait <= LONGEST_TIMER)
-  ) {
-    throw new InvalidOptionError(
-      'config.session.exclusive',
-      `must be true or { maxQueue, maxWait }: a whole number, and ms up to ${LONGEST_TIMER}`
+/** The routes and registrations of one application, whichever come first. */
+class Application {
+  readonly #registrations: { context: FastifyInstance; sessions: RequestSessions }[] = []
+  readonly #routes: Route[] = []
+
+  constructor(root: FastifyInstance) {
+    applications.set(root, this)
+    const note = (context: FastifyInstance, options: RouteOptions): void =>
+      this.#note(context, options)
+    root.addHook('onRoute', function (options) {
+      note(this, options)
+    })
+  }
+
+  /** Its hooks reach the routes of its own context, be they older, and later ones of its children. */
+  add(context: FastifyInstance, sessions: RequestSessions): void {
+    this.#registrations.push({ context, sessions })
+    for (const route of this.#routes) if (route.context === context) route.add(sessions)
+  }
+
+  #note(context: FastifyInstance, options: RouteOptions): void {
+    if (options.config?.session === undefined) return
+    const route = new Route(context, options)
+    for (const { context: outer, sessions } of this.#registrations) {
+      if (outer === context || Object.prototype.isPrototypeOf.call(outer, context)) {
+        route.add(sessions)
+      }
+    }
+    this.#routes.push(route)
+    if (exclusiveOf(options) !== undefined) queueUp(route)
+  }
+
+  /** @throws {InvalidOptionError} for a route to which no session comes */
+  checkThatAllQueue(): void {
+    for (const { options, limits } of this.#routes) {
+      if (exclusiveOf(options) === undefined || limits !== null) continue
+      const problem = `of ${options.method} ${options.url} has no session to go by: register fastify-sled-session before the plugin that declares this route`
+      throw new InvalidOptionError('config.session.exclusive', problem)
+    }
+  }
+}
+
+const applications = new WeakMap<FastifyInstance, Application>()
+
+// A route may be declared before the plugin is loaded, which `register` only plans.
+subscribe('fastify.initialization', (message) => {
+  new Application((message as { fastify: FastifyInstance }).fastify)
+})
+
+function applicationOf(context: FastifyInstance): Application | null {
+  for (let at: FastifyInstance | null = context; at !== null; at = Object.getPrototypeOf(at)) {
+    const application = applications.get(at)
+    if (application !== undefined) return application
+  }
+  return null
+}
+
+function queueUp(route: Route): void {
+  const { options } = route
+  const { handler } = options
+  const turns = new WeakMap<FastifyRequest, Turn>()
+
+  function enter(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    done: HookHandlerDoneFunction
+  ): void {
+    const { limits, sessions } = route
+    if (limits === null) {
+      done()
+      return
+    }
+    const turn = new Turn(request, reply, limits)
+    turns.set(request, turn)
+    turn.take(sessions).then(
+      () => goOn(reply, done),
+      (error: Error) => goOn(reply, done, error)
     )
   }
-  return { maxQueue, maxWait }
-}
 
-function queueUp(
-  route: RouteOptions,
-  turnstile: Turnstile,
-  sessions: RequestSessions,
-  limits: Required<ExclusiveOptions>
-): void {
-  async function enter(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const record = sessions.get(request)?.record ?? null
-    // A visitor without a session shares nothing with anybody.
-    if (record === null) return
-    const closed = new AbortController()
-    whenClosed(request, reply, () => closed.abort())
-    const { signal } = closed
-    const turn = await turnstile.enter(record.handle, { ...limits, signal })
-    if (typeof turn === 'string') {
-      reply.header('retry-after', RETRY_AFTER_SECONDS)
-      throw new SessionBusyError(REFUSALS[turn])
-    }
-    // The connection may have closed on the very tick of admission, and nobody would leave.
-    if (signal.aborted) turn()
-    else signal.addEventListener('abort', turn)
-    await sessions.get(request)?.catchUp()
-    // Whoever had the turn before may have logged the visitor out.
-    if (record.destroyed) sessions.begin(request)
+  noteThatItQueues(options)
+  options.preHandler = [enter, ...asList(options.preHandler)] as RouteOptions['preHandler'] & object
+  options.handler = function (request, reply) {
+    const handle = (): unknown => handler.call(this, request, reply)
+    const turn = turns.get(request)
+    return turn === undefined ? handle() : turn.run(handle)
   }
-
-  route.preHandler = [enter, ...asList(route.preHandler)] as RouteOptions['preHandler'] & object
-}
-
-const REFUSALS = {
-  full: 'too many of its requests wait for this route',
-  late: 'an earlier request holds this route for too long',
-  aborted: 'the client went away while it waited'
+  // Behind the hook that saves: only then has a handler that returned no promise ended.
+  const answered = (
+    request: FastifyRequest,
+    _reply: FastifyReply,
+    _payload: unknown,
+    done: HookHandlerDoneFunction
+  ): void => {
+    turns.get(request)?.answered()
+    done()
+  }
+  options.onSend = [...asList(options.onSend), answered] as RouteOptions['onSend'] & object
 }
 
 function asList<T>(hooks: T | T[] | undefined): T[] {

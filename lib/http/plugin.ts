@@ -5,14 +5,15 @@ import { InvalidOptionError } from '../errors.js'
 import { BackgroundSaves } from '../session/background-saves.js'
 import type { Registration } from '../session/registration.js'
 import type { Session } from '../session/session.js'
-import { Turnstile, UPDATE_PATIENCE } from '../session/turnstile.js'
+import { RENEWAL_PATIENCE, Turnstile, UPDATE_PATIENCE } from '../session/turnstile.js'
 import { GuardedStore } from '../store/guarded-store.js'
 import { openStore } from '../store/open-store.js'
 import type { SessionStore } from '../store/session-store.js'
 import { clearInterval, setInterval } from '../timers.js'
-import { type ExclusiveOptions, installExclusiveRoutes } from './exclusive-routes.js'
+import { installExclusiveRoutes } from './exclusive-routes.js'
 import { checkOptions, type SledSessionOptions } from './options.js'
 import { RequestSessions } from './request-sessions.js'
+import type { ExclusiveOptions } from './route-config.js'
 import { SessionManager } from './session-manager.js'
 
 async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Promise<void> {
@@ -37,6 +38,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     store,
     log: fastify.log,
     updates: new Turnstile(UPDATE_PATIENCE),
+    turns: new Turnstile(RENEWAL_PATIENCE),
     background: new BackgroundSaves()
   }
   try {

@@ -15,6 +15,7 @@ import { announce, announceStoreFailure, events } from '../events.js'
 import type { SessionRecord } from '../record/record.js'
 import type { Registration } from '../session/registration.js'
 import { Session } from '../session/session.js'
+import type { Turnstile } from '../session/turnstile.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
 import {
   cookieLifetime,
@@ -31,6 +32,7 @@ import { decodeCookies, findLive } from './cookie/several.js'
 import type { CheckedOptions } from './options.js'
 import { explainAmbiguous, explainMiss, explainUnread, isWatched } from './rejected-cookie.js'
 import { type CloseListener, whenClosed } from './response-closed.js'
+import { checkThatItQueues, isSkipped } from './route-config.js'
 import { goOn, holdBack, installSentReplies, letGo } from './sent-reply.js'
 
 /**
@@ -97,6 +99,11 @@ export class RequestSessions {
     fastify.addHook('onSend', (request, reply, payload, done) =>
       this.#save(request, reply, payload, done)
     )
+  }
+
+  /** Where requests for exclusive routes queue. */
+  get turns(): Turnstile {
+    return this.#policy.turns
   }
 
   /** The work on the session that the request came with or has begun. */
@@ -187,6 +194,11 @@ export class RequestSessions {
     const decoded = this.#readCookie(request)
     if (decoded === null || isSkipped(request)) {
       done()
+      return
+    }
+    const mistake = checkThatItQueues(request)
+    if (mistake !== null) {
+      done(mistake)
       return
     }
     // Before the store is asked: the visitor may be gone when it answers.
@@ -388,11 +400,6 @@ export class RequestSessions {
 /** In ms, or `null` for a cookie that ends with the browser's session. */
 function maxAge({ record, policy }: UnitOfWork): number | null {
   return record === null ? null : cookieLifetime(record, policy)
-}
-
-/** Whether the route has opted out with `config: { session: false }`. */
-function isSkipped(request: FastifyRequest): boolean {
-  return request.routeOptions.config.session === false
 }
 
 /**

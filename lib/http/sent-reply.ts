@@ -28,6 +28,10 @@ export function holdBack(reply: FastifyReply): void {
   holdable[HELD] = true
 }
 
+export function isHeldBack(reply: FastifyReply): boolean {
+  return (reply as FastifyReply & HoldableReply)[HELD]
+}
+
 /** Before the answer goes on its way, or Fastify would refuse to send it. */
 export function letGo(reply: FastifyReply): void {
   ;(reply as FastifyReply & HoldableReply)[HELD] = false

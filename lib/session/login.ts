@@ -80,3 +80,8 @@ export function isLeft(record: SessionRecord, by: Holder): boolean {
 export function isLogin(record: SessionRecord, of: Holder): boolean {
   return of.principal !== null && record.principal !== of.principal
 }
+
+/** Whoever has the session is nobody already: a logout begins no session. */
+export function isSilent({ principal, metadata = null }: HolderChange): boolean {
+  return principal === null && metadata === null
+}

@@ -18,5 +18,7 @@ export interface Registration extends DeadlineLimits {
   readonly maxRecordSize: number
   /** Where `update` queues. */
   readonly updates: Turnstile
+  /** Where requests for exclusive routes queue, by the handle of their session. */
+  readonly turns: Turnstile
   readonly background: BackgroundSaves
 }

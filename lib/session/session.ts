@@ -9,6 +9,7 @@ import {
   checkKeep,
   encodeMetadata,
   type HolderChange,
+  isSilent,
   type Keep,
   type SetPrincipalOptions
 } from './login.js'
@@ -271,7 +272,6 @@ export class Session {
 
   async #regenerate(keep: Keep): Promise<void> {
     checkKeep(keep)
-    this.#work.leaveDestroyed(false)
     await this.#work.renew(keep)
   }
 
@@ -364,11 +364,6 @@ export class Session {
     noteActivity(record, this.#work.policy)
     this.#work.markDirty()
   }
-}
-
-/** Whoever has the session is nobody already: a logout begins no session. */
-function isSilent({ principal, metadata = null }: HolderChange): boolean {
-  return principal === null && metadata === null
 }
 
 async function assignPrincipal(

@@ -7,6 +7,11 @@ interface Waiting {
   readonly admit: () => void
 }
 
+interface Queue {
+  readonly names: string[]
+  readonly waiting: Waiting[]
+}
+
 /** Why a turn was not granted. */
 export type Refusal = 'full' | 'late' | 'aborted'
 
@@ -23,9 +28,12 @@ const ENDLESS: Patience = { maxQueue: Number.POSITIVE_INFINITY, maxWait: Number.
 /** Of an update of a key, for the one before it: that may wait for itself, or never end. */
 export const UPDATE_PATIENCE: Patience = { ...ENDLESS, maxWait: 10_000 }
 
+/** Of whoever renews a session, for an exclusive route that has it. */
+export const RENEWAL_PATIENCE: Patience = { ...ENDLESS, maxWait: 10_000 }
+
 /** Lets one at a time through per name, in the order in which they came. */
 export class Turnstile {
-  readonly #queues = new Map<string, Waiting[]>()
+  readonly #queues = new Map<string, Queue>()
   readonly #patience: Patience
 
   /** @param patience of whoever enters without any of their own; endless by default */
@@ -36,16 +44,33 @@ export class Turnstile {
   /** Resolves to how to leave again, or to why the turn was refused. */
   enter(name: string, patience = this.#patience): Promise<Leave | Refusal> {
     const queue = this.#queues.get(name)
-    if (queue === undefined) {
-      this.#queues.set(name, [])
-      return Promise.resolve(this.#leave(name))
-    }
-    if (queue.length >= patience.maxQueue) return Promise.resolve('full')
+    if (queue === undefined) return Promise.resolve(this.#begin(name))
+    if (queue.waiting.length >= patience.maxQueue) return Promise.resolve('full')
     if (patience.signal?.aborted) return Promise.resolve('aborted')
-    return this.#wait(name, queue, patience)
+    return this.#wait(queue, patience)
   }
 
-  #wait(name: string, queue: Waiting[], patience: Patience): Promise<Leave | Refusal> {
+  /** As {@link enter}, at once, or `null` if that is not possible. */
+  tryEnter(name: string): Leave | null {
+    return this.#queues.has(name) ? null : this.#begin(name)
+  }
+
+  /** Lets those who come by a second name, which nobody has used, queue with those of the first. */
+  follow(first: string, second: string): void {
+    const queue = this.#queues.get(first)
+    if (queue === undefined) return
+    queue.names.push(second)
+    this.#queues.set(second, queue)
+  }
+
+  #begin(name: string): Leave {
+    const queue: Queue = { names: [name], waiting: [] }
+    this.#queues.set(name, queue)
+    return this.#leave(queue)
+  }
+
+  #wait(queue: Queue, patience: Patience): Promise<Leave | Refusal> {
+    const { waiting } = queue
     return new Promise((resolve) => {
       const settle = (outcome: Leave | Refusal): void => {
         clearTimeout(timer)
@@ -53,28 +78,27 @@ export class Turnstile {
         resolve(outcome)
       }
       const giveUp = (refusal: Refusal): void => {
-        queue.splice(queue.indexOf(waiting), 1)
+        waiting.splice(waiting.indexOf(place), 1)
         settle(refusal)
       }
       const abort = (): void => giveUp('aborted')
-      const waiting: Waiting = { admit: () => settle(this.#leave(name)) }
+      const place: Waiting = { admit: () => settle(this.#leave(queue)) }
       const timer = Number.isFinite(patience.maxWait)
         ? setTimeout(() => giveUp('late'), patience.maxWait)
         : undefined
       patience.signal?.addEventListener('abort', abort)
-      queue.push(waiting)
+      waiting.push(place)
     })
   }
 
-  #leave(name: string): Leave {
+  #leave({ names, waiting }: Queue): Leave {
     let left = false
     return () => {
       if (left) return
       left = true
-      const queue = this.#queues.get(name) as Waiting[]
-      const next = queue.shift()
-      if (next === undefined) this.#queues.delete(name)
-      else next.admit()
+      const next = waiting.shift()
+      if (next !== undefined) next.admit()
+      else for (const name of names) this.#queues.delete(name)
     }
   }
 }

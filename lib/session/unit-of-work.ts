@@ -1,10 +1,11 @@
-import { storeFailure } from '../errors.js'
+import { SessionBusyError, storeFailure } from '../errors.js'
 import { announce, announceFailure, announceStoreFailure, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
 import { Attended } from './attended.js'
-import { type Holder, type HolderChange, isLogin, type Keep } from './login.js'
+import { type Holder, type HolderChange, isLogin, isSilent, type Keep } from './login.js'
 import type { Registration } from './registration.js'
+import type { Leave } from './turnstile.js'
 import {
   type CookieAction,
   isCookieBehind,
@@ -26,6 +27,8 @@ export class UnitOfWork extends WorkingRecord {
   /** The response is out: changes are stored as they come, and the record is no longer held. */
   private ended = false
   private autosave = false
+  /** An exclusive route has let this request in, and it may move the session to another id. */
+  hasTurn = false
   /** What this request did without waiting for it, and what failed. */
   private failures: { readonly by: Attended<unknown>; readonly error: unknown }[] | null = null
   /** This request itself has ended the session, and begun no other. */
@@ -177,15 +180,46 @@ export class UnitOfWork extends WorkingRecord {
 
   /** Moves the session to a new id. What is not kept whole is nobody's any more. */
   renew(keep: Keep): Promise<void> {
-    const { record } = this
-    if (record === null) return Promise.resolve()
-    return this.moveTo(keep === true ? record : NOBODY, keep)
+    return this.inTurn(() => {
+      this.leaveDestroyed(false)
+      const { record } = this
+      if (record === null) return Promise.resolve()
+      return this.moveTo(keep === true ? record : NOBODY, keep)
+    })
   }
 
   /** Moves the session to a new id, for whoever has it from now on. */
   renewFor(change: HolderChange): Promise<void> {
-    const holder = this.holderAfter(change)
-    return this.moveTo(holder, change.keep ?? !this.isLeft(holder))
+    return this.inTurn(() => {
+      this.leaveDestroyed(!isSilent(change))
+      const holder = this.holderAfter(change)
+      return this.moveTo(holder, change.keep ?? !this.isLeft(holder))
+    })
+  }
+
+  /**
+   * Moves the session when no exclusive route has it: what that changes would go to the former id,
+   * and the next request for it would find the session as it was before. The route that has it may
+   * move it itself; those behind it queue under the new id as well.
+   *
+   * @throws {SessionBusyError} after a bounded wait
+   */
+  private inTurn(move: () => Promise<void>): Promise<void> {
+    const { record, policy } = this
+    if (record === null || record.destroyed || !this.stored || this.hasTurn) return move()
+    const leave = policy.turns.tryEnter(record.handle)
+    return leave === null ? this.waitToMove(record, move) : thenLeave(leave, move)
+  }
+
+  private async waitToMove(record: SessionRecord, move: () => Promise<void>): Promise<void> {
+    const leave = await this.policy.turns.enter(record.handle)
+    if (typeof leave === 'string') {
+      throw new SessionBusyError('an exclusive route holds it for too long')
+    }
+    await thenLeave(leave, async () => {
+      await this.catchUp()
+      await move()
+    })
   }
 
   private moveTo(holder: Holder, keep: Keep): Promise<void> {
@@ -211,6 +245,7 @@ export class UnitOfWork extends WorkingRecord {
     this.stored = true
     // Until it is stored, setting again what it has is worth a write.
     const revision = ++fresh.revision
+    this.policy.turns.follow(old.handle, fresh.handle)
     const replacing = this.policy.store.replace(old, fresh, keep)
     return this.settle(old, 'renew a session id', replacing, (replaced) => {
       fresh.storedRevision = Math.max(fresh.storedRevision, revision)
@@ -488,4 +523,16 @@ function announceRenewal(sessionName: string, previous: string, handle: string):
   if (!events.regenerated.hasSubscribers) return
   const session = shortHandle(handle)
   events.regenerated.publish({ sessionName, session, previous: shortHandle(previous) })
+}
+
+function thenLeave(leave: Leave, work: () => Promise<void>): Promise<void> {
+  let working: Promise<void>
+  try {
+    working = work()
+  } catch (error) {
+    leave()
+    throw error
+  }
+  working.then(leave, leave)
+  return working
 }

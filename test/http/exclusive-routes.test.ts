@@ -198,17 +198,19 @@ test('a client that goes away while it waits leaves the queue', async (t) => {
   )
 })
 
-test('a client that goes away while it runs gives back its turn at once', async (t) => {
-  const { login, queue, queueAbortable, running } = await exclusiveApp(t, true)
+test('a client that goes away keeps its turn until its handler has ended', async (t) => {
+  const { login, get, queue, queueAbortable, running } = await exclusiveApp(t, { maxWait: 50 })
   const cookie = await login()
   const goAway = await queueAbortable(cookie, '/one/aborted')
+  await goAway()
+  const busy = await get(cookie, '/one/late')
+  t.equal(busy.status, 503, 'maxWait is the way out')
   const next = await queue(cookie, '/one/next')
   t.equal(running.length, 1)
-  await goAway()
+  running[0]?.open()
   await until(() => running.length === 2)
   running[1]?.open()
-  t.equal((await next.answer).status, 200)
-  running[0]?.open()
+  t.same(await (await next.answer).json(), { counter: 2 }, 'what the first has changed is there')
 })
 
 test('whoever waits behind a logout finds a fresh session', async (t) => {

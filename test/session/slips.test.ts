@@ -60,7 +60,8 @@ function sessionWith(maxWait: number): SessionClass {
     ...{ sessionName: 'session', store, log, now: Date.now, expiry: onInactivity(1000) },
     ...{ rolling: true, alwaysSave: false, touchInterval: null, maxRecordSize: 1000 },
     ...{ sessionEndLimit: 1000, absoluteTimeout: null, background: new BackgroundSaves() },
-    updates: new Turnstile({ maxQueue: Number.POSITIVE_INFINITY, maxWait })
+    updates: new Turnstile({ maxQueue: Number.POSITIVE_INFINITY, maxWait }),
+    turns: new Turnstile()
   }
   const record = store.create(handleOf(id), Date.now(), Date.now(), Date.now() + 1000)
   return new SessionClass(new UnitOfWork(policy, record, id, 'none'))
