@@ -151,6 +151,16 @@ export const StoreUnavailableError: ErrorClass<[operation: string, ...Options]> 
   503
 )
 
+/**
+ * A file of the store is damaged in the place that was needed. Answered with 503, and trying again
+ * does not help; `cause` has the store's own error.
+ */
+export const StoreDamagedError: ErrorClass<[operation: string, ...Options]> = createError(
+  'SLED_SESSION_STORE_DAMAGED',
+  'The session store could not %s: a file of it is damaged. Restore a backup; docs/durability.md has the steps.',
+  503
+)
+
 /** The store has no way to do what was asked. */
 export const NotSupportedError: ErrorClass<[operation: string, remedy: string, ...Options]> =
   createError('SLED_SESSION_NOT_SUPPORTED', 'This session store cannot %s. %s', 501)
@@ -172,7 +182,7 @@ export const RecordCorruptError: ErrorClass<[problem: string, ...Options]> = cre
 
 /** Turns whatever a store threw into the one error that HTTP answers with 503. */
 export function storeFailure(operation: string, cause: unknown): Error {
-  return cause instanceof StoreUnavailableError
+  return cause instanceof StoreUnavailableError || cause instanceof StoreDamagedError
     ? cause
     : new StoreUnavailableError(operation, { cause })
 }

@@ -22,6 +22,7 @@ export {
   SessionIdUnknownError,
   SessionNotLoadedError,
   SessionTooLargeError,
+  StoreDamagedError,
   StoreUnavailableError,
   ValueNotStorableError
 } from './errors.js'
@@ -47,6 +48,7 @@ export { MemoryStore } from './store/memory/memory-store.js'
 export { type OpenStoreOptions, openSessionStore } from './store/open-store.js'
 export { restoreBackup } from './store/rocksdb/upkeep/backup.js'
 export type {
+  LeftOut,
   SessionChanges,
   SessionStore,
   StoreContext,
@@ -54,5 +56,5 @@ export type {
 } from './store/session-store.js'
 export type { CacheStats, ReaperStats, StoreStats, WriteStats } from './store/stats.js'
 export { type CopyOptions, type CopyResult, copySessions } from './transfer/copy.js'
-export { exportSessions } from './transfer/export.js'
+export { type ExportOptions, exportSessions } from './transfer/export.js'
 export { type ImportResult, importSessions } from './transfer/import.js'

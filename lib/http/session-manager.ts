@@ -1,13 +1,13 @@
-import { ExceptUnknownError, NotSupportedError } from '../errors.js'
+import { ExceptUnknownError, NotSupportedError, StoreDamagedError } from '../errors.js'
 import { announce, announceStoreFailure, events } from '../events.js'
 import type { Expiry } from '../record/expiry.js'
-import { isHandle } from '../record/handle.js'
+import { handleOf, isHandle } from '../record/handle.js'
 import { anyObject, flag, type Option, option, readOptions, refuse } from '../record/option.js'
 import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue } from '../record/value.js'
 import type { SessionData } from '../session/data.js'
-import { recordsOf } from '../session/records-of.js'
+import { isListed, recordsOf } from '../session/records-of.js'
 import type { Registration } from '../session/registration.js'
 import { Session } from '../session/session.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
@@ -15,7 +15,7 @@ import { cookieLifetime, noteActivity } from '../session/working-record.js'
 import type { BackupResult, LongOperation } from '../store/long-operation.js'
 import { NO_STATS, type StoreStats } from '../store/stats.js'
 import { elapsed } from '../timers.js'
-import { exportSessions } from '../transfer/export.js'
+import { type ExportOptions, exportSessions } from '../transfer/export.js'
 import { type ImportResult, importSessions } from '../transfer/import.js'
 import { type CookieAttributes, setCookieHeader } from './cookie/attributes.js'
 import { decodeCookies, findLive } from './cookie/several.js'
@@ -96,10 +96,17 @@ export class SessionManager {
   ): Promise<boolean> {
     // One that is spelled wrong would end the session of whoever it is.
     readOptions({ principal: AS_GIVEN }, options)
-    const record = await this.#find(handleOrId)
+    const owned = 'principal' in options
+    const unreadable: string[] = []
+    const record = await this.#find(handleOrId, unreadable)
+    for (const handle of unreadable) {
+      const { principal = null } = options
+      if (owned && !(await this.#isListed(handle, principal))) return false
+      await this.#discard(handle, principal)
+      return true
+    }
     if (record === null) return false
     try {
-      const owned = 'principal' in options
       if (owned && (record.principal === null || record.principal !== options.principal)) {
         return false
       }
@@ -130,14 +137,23 @@ export class SessionManager {
     // A session that is renewed during the walk goes on under another handle, perhaps behind it.
     for (let before = -1; before < ended; ) {
       before = ended
-      await this.#eachBatch(principal, async (records) => {
-        const kept = await this.#handleOf(options.except)
-        const doomed = records.filter(({ handle }) => handle !== kept)
-        ended += doomed.filter(({ destroyed }) => !destroyed).length
-        const outcomes = await Promise.allSettled(doomed.map((record) => this.#destroy(record)))
-        const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-        if (failed !== undefined) throw failed.reason
-      })
+      const unreadable: string[] = []
+      await this.#eachBatch(
+        principal,
+        async (records) => {
+          const kept = await this.#handleOf(options.except)
+          const doomed = records.filter(({ handle }) => handle !== kept)
+          const lost = unreadable.splice(0)
+          ended += doomed.filter(({ destroyed }) => !destroyed).length + lost.length
+          const outcomes = await Promise.allSettled([
+            ...doomed.map((record) => this.#destroy(record)),
+            ...lost.map((handle) => this.#discard(handle, principal))
+          ])
+          const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+          if (failed !== undefined) throw failed.reason
+        },
+        (handle) => unreadable.push(handle)
+      )
     }
     return ended
   }
@@ -295,7 +311,7 @@ export class SessionManager {
    * All sessions as text, one a line as JSON, in pieces: a source for `pipeline()`. It holds the
    * data of every session.
    */
-  export(options?: LongOperation): AsyncGenerator<string> {
+  export(options?: ExportOptions): AsyncGenerator<string> {
     return exportSessions(this.#policy.store, options)
   }
 
@@ -317,19 +333,26 @@ export class SessionManager {
   /** Works on a user's sessions, a bounded number of them at a time. */
   async #eachBatch(
     principal: string,
-    work: (records: readonly SessionRecord[]) => Promise<void>
+    work: (records: readonly SessionRecord[]) => Promise<void>,
+    onUnreadable?: (handle: string) => void
   ): Promise<void> {
     checkPrincipal(principal)
     await this.#guard('list sessions', async () => {
-      for await (const records of recordsOf(this.#policy.store, principal)) await work(records)
+      const batches = recordsOf(this.#policy.store, principal, onUnreadable)
+      for await (const records of batches) await work(records)
     })
   }
 
-  #find(handleOrId: unknown): Promise<SessionRecord | null> {
+  #find(handleOrId: unknown, unreadable?: string[]): Promise<SessionRecord | null> {
     const { store } = this.#policy
     if (!isHandle(handleOrId)) return Promise.resolve(null)
     return this.#guard('load a session', async () => {
-      return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
+      if (unreadable === undefined) {
+        return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
+      }
+      const named = await this.#load(handleOrId, unreadable)
+      if (named !== null || unreadable.length > 0) return named
+      return this.#load(handleOf(handleOrId), unreadable)
     })
   }
 
@@ -356,6 +379,31 @@ export class SessionManager {
     if (record === null) return null
     this.#policy.store.release(record)
     return record.handle
+  }
+
+  /** The record of a session that is listed; one that cannot be read joins the `unreadable`. */
+  async #load(handle: string, unreadable: string[]): Promise<SessionRecord | null> {
+    try {
+      return await this.#policy.store.loadByHandle(handle)
+    } catch (error) {
+      if (!(error instanceof StoreDamagedError)) throw error
+      unreadable.push(handle)
+      return null
+    }
+  }
+
+  #isListed(handle: string, principal: string | null): Promise<boolean> {
+    const { store } = this.#policy
+    return this.#guard('list sessions', async () => {
+      return principal !== null && isListed(store, principal, handle)
+    })
+  }
+
+  /** Ends a session whose record cannot be read. */
+  async #discard(handle: string, principal: string | null): Promise<void> {
+    const { store, sessionName } = this.#policy
+    await this.#guard('destroy a session', async () => store.discard?.(handle, principal))
+    announce(events.revoked, sessionName, handle)
   }
 
   async #destroy(record: SessionRecord): Promise<void> {

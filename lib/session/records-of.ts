@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import { StoreDamagedError } from '../errors.js'
 import type { SessionRecord } from '../record/record.js'
 import type { SessionStore } from '../store/session-store.js'
 
@@ -10,18 +11,20 @@ const FIRST = 16
 
 /**
  * The records of a user's sessions, a batch at a time. They are held until the next batch is asked
- * for; however many there are, others get their turn in between.
+ * for; however many there are, others get their turn in between. What cannot be read is told to
+ * `onUnreadable` before the batch that it would be in, which may be empty.
  */
 export async function* recordsOf(
   store: SessionStore,
-  principal: string
+  principal: string,
+  onUnreadable: (handle: string) => void = () => {}
 ): AsyncGenerator<SessionRecord[]> {
   let size = FIRST
   for await (const handles of store.handlesOf(principal)) {
     for (let at = 0; at < handles.length; ) {
       const part = handles.slice(at, at + size)
       at += part.length
-      const records = await hold(store, principal, part)
+      const records = await hold(store, principal, part, onUnreadable)
       try {
         yield records
       } finally {
@@ -33,12 +36,33 @@ export async function* recordsOf(
   }
 }
 
+/** Whether a session is listed as a principal's, whatever can be read of it. */
+export async function isListed(
+  store: SessionStore,
+  principal: string,
+  handle: string
+): Promise<boolean> {
+  for await (const handles of store.handlesOf(principal)) {
+    if (handles.includes(handle)) return true
+  }
+  return false
+}
+
 async function hold(
   store: SessionStore,
   principal: string,
-  handles: readonly string[]
+  handles: readonly string[],
+  onUnreadable: (handle: string) => void
 ): Promise<SessionRecord[]> {
-  const loading = handles.map(async (handle) => store.loadByHandle(handle))
+  const loading = handles.map(async (handle) => {
+    try {
+      return await store.loadByHandle(handle)
+    } catch (error) {
+      if (!(error instanceof StoreDamagedError)) throw error
+      onUnreadable(handle)
+      return null
+    }
+  })
   const outcomes = await Promise.allSettled(loading)
   const loaded = outcomes.flatMap((outcome) =>
     outcome.status === 'fulfilled' && outcome.value !== null ? [outcome.value] : []

@@ -66,6 +66,7 @@ export class GuardedStore implements SessionStore {
   readonly deleteExpired: SessionStore['deleteExpired']
   // Here if the store has them: what they are missing from is told by that.
   readonly compareAndSet?: Required<SessionStore>['compareAndSet']
+  readonly discard?: Required<SessionStore>['discard']
   readonly stats?: Required<SessionStore>['stats']
   readonly backup?: Required<SessionStore>['backup']
 
@@ -80,6 +81,10 @@ export class GuardedStore implements SessionStore {
     this.deleteExpired = store.deleteExpired.bind(store)
     if (store.stats !== undefined) this.stats = store.stats.bind(store)
     if (store.backup !== undefined) this.backup = store.backup.bind(store)
+    const discard = store.discard?.bind(store)
+    if (discard !== undefined) {
+      this.discard = (...which) => this.#bound('destroy a session', [], () => discard(...which))
+    }
     const compareAndSet = store.compareAndSet?.bind(store)
     if (compareAndSet === undefined) return
     this.compareAndSet = (record, ...change) =>

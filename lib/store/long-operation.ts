@@ -37,7 +37,8 @@ export function checkLongOperation(options: LongOperation): void {
   readOptions(LONG_OPERATION, options)
 }
 
-function listener(value: unknown, name: string): (progress: Progress) => void {
+/** @throws {InvalidOptionError} */
+export function listener(value: unknown, name: string): (progress: Progress) => void {
   if (typeof value !== 'function') refuse(name, 'must be a function')
   return value as (progress: Progress) => void
 }

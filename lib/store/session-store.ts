@@ -17,6 +17,12 @@ export interface StoreContext {
   readonly log: StoreLogger
 }
 
+/**
+ * Told of a record that a walk leaves out as it cannot be read: its short handle, or `null` for a
+ * place that may have held records.
+ */
+export type LeftOut = (session: string | null) => void
+
 /** Session keys with their new encoded values; `undefined` deletes. */
 export type SessionChanges = ReadonlyMap<string, string | undefined>
 
@@ -123,6 +129,14 @@ export interface SessionStore {
   destroy(record: SessionRecord): Promise<void>
 
   /**
+   * Removes a session whose record cannot be read, so that `load` rejects with
+   * `SLED_SESSION_STORE_DAMAGED`; resolves when that is durable. For stores that can have such.
+   *
+   * @param principal whose session it was listed as, if that is known
+   */
+  discard?(handle: string, principal: string | null): Promise<void>
+
+  /**
    * Several writers only: the record that the session with this handle, which has ended, goes on
    * with since another process renewed it, held as by `load`; `null` if there is none, or if that
    * is more than an hour ago.
@@ -145,13 +159,14 @@ export interface SessionStore {
   /**
    * Every stored session that is not past its time, in the order of the bytes of its handle, as
    * copies that nobody shares; with `after`, those behind that handle, so that a walk can go on
-   * where it stopped; an `after` that is no handle is refused. Whatever was saved before the call is there. A store that has snapshots
-   * shows one moment, any other may miss or show what changes during the walk. A record that does
-   * not decode is left out and logged.
+   * where it stopped; an `after` that is no handle is refused. Whatever was saved before the call is
+   * there. A store that has snapshots shows one moment, any other may miss or show what changes
+   * during the walk. A record that cannot be read or does not decode is left out, logged, and told
+   * to `leftOut`.
    *
    * Memory and the event loop are held by no more than a batch at a time.
    */
-  records(after?: string): AsyncIterable<SessionRecord>
+  records(after?: string, leftOut?: LeftOut): AsyncIterable<SessionRecord>
 
   /**
    * Stores sessions as they are, times, principal and metadata included, all of them or none, and

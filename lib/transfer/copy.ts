@@ -1,4 +1,4 @@
-import { RecordCorruptError, storeFailure } from '../errors.js'
+import { RecordCorruptError, StoreDamagedError, storeFailure } from '../errors.js'
 import { clock, flag, type Option, option, readOptions } from '../record/option.js'
 import type { SessionRecord } from '../record/record.js'
 import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
@@ -31,7 +31,7 @@ const OPTIONS = {
   now: option(clock, Date.now)
 } satisfies Record<keyof CopyOptions, Option<unknown>>
 
-/** What a copy did. The two stores hold the same if `others` and `different` are 0. */
+/** What a copy did. The two stores hold the same if `others`, `different` and `unreadable` are 0. */
 export interface CopyResult {
   /** Sessions of the source. */
   readonly sessions: number
@@ -48,6 +48,8 @@ export interface CopyResult {
    * to it or, if there was none, not known to come from one.
    */
   readonly newer: number
+  /** Sessions of the source that cannot be read, and so were not copied. */
+  readonly unreadable: number
 }
 
 /**
@@ -76,7 +78,11 @@ export async function copySessions(
   const writer = new RecordWriter(to, check)
   let targetsOwn = 0
   let lastSeenAt = startedAt
-  for await (const [wanted, present] of pairs(from, to)) {
+  let unreadable = 0
+  const leftOut = (): void => {
+    unreadable++
+  }
+  for await (const [wanted, present] of pairs(from, to, leftOut)) {
     const newer = present !== null && age.isNewer(present, wanted)
     if (newer) targetsOwn++
     if (wanted === null) continue
@@ -107,7 +113,7 @@ export async function copySessions(
     else left.different++
   }
   await ended.flush()
-  return { sessions: done, copied: writer.written, deleted: ended.deleted, ...left }
+  return { sessions: done, copied: writer.written, deleted: ended.deleted, unreadable, ...left }
 }
 
 const PROGRESS_EVERY = 1000
@@ -178,7 +184,7 @@ class EndedSessions {
       const record = await this.#from.read(handle)
       return record === null || record.expiresAt <= this.#now()
     } catch (error) {
-      if (error instanceof RecordCorruptError) return false
+      if (error instanceof RecordCorruptError || error instanceof StoreDamagedError) return false
       throw storeFailure('read a session', error)
     }
   }

@@ -1,33 +1,48 @@
 import { storeFailure } from '../errors.js'
-import { checkLongOperation, type LongOperation } from '../store/long-operation.js'
-import type { SessionStore } from '../store/session-store.js'
+import { type Option, optional, readOptions } from '../record/option.js'
+import { LONG_OPERATION, type LongOperation, listener } from '../store/long-operation.js'
+import type { LeftOut, SessionStore } from '../store/session-store.js'
 import { sessionStore } from '../store/storage-options.js'
 import { footerLine, headerLine, recordLine } from './export-format.js'
+
+/** Options of {@link exportSessions}. */
+export interface ExportOptions extends LongOperation {
+  /**
+   * Told of each session that cannot be read and so is left out: its short handle, or `null` for a
+   * place that may have held some.
+   */
+  onUnreadable?: LeftOut
+}
+
+const OPTIONS = {
+  ...LONG_OPERATION,
+  onUnreadable: optional(listener, undefined)
+} satisfies Record<keyof ExportOptions, Option<unknown>>
 
 /** Lines are gathered up to this many characters: a stream costs per piece, not per byte. */
 const PIECE = 64 * 1024
 
 /**
  * All sessions as NDJSON, in pieces of text: a source for `pipeline()`. It holds their data as
- * plain text, so keep it as you keep the database.
+ * plain text, so keep it as you keep the database. What cannot be read is left out.
  */
 export function exportSessions(
   store: SessionStore,
-  options: LongOperation = {}
+  options: ExportOptions = {}
 ): AsyncGenerator<string> {
   sessionStore(store, 'store')
-  checkLongOperation(options)
+  readOptions(OPTIONS, options)
   return pieces(store, options)
 }
 
 async function* pieces(
   store: SessionStore,
-  { onProgress, signal }: LongOperation
+  { onProgress, signal, onUnreadable }: ExportOptions
 ): AsyncGenerator<string> {
   const total = await estimate(store)
   let piece = headerLine(Date.now())
   let done = 0
-  for await (const record of store.records()) {
+  for await (const record of store.records(undefined, onUnreadable)) {
     piece += recordLine(record)
     done++
     if (piece.length < PIECE) continue

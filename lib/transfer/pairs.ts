@@ -1,12 +1,16 @@
 import type { SessionRecord } from '../record/record.js'
-import type { SessionStore } from '../store/session-store.js'
+import type { LeftOut, SessionStore } from '../store/session-store.js'
 
 /** A session of the source and the one of the same handle in the target; one of them may be none. */
 export type Pair = readonly [SessionRecord, SessionRecord | null] | readonly [null, SessionRecord]
 
 /** The sessions of both by their handles, side by side: stores list them in one order. */
-export async function* pairs(from: SessionStore, to: SessionStore): AsyncGenerator<Pair> {
-  const wanted = from.records()[Symbol.asyncIterator]()
+export async function* pairs(
+  from: SessionStore,
+  to: SessionStore,
+  leftOut: LeftOut = () => {}
+): AsyncGenerator<Pair> {
+  const wanted = from.records(undefined, leftOut)[Symbol.asyncIterator]()
   const present = to.records()[Symbol.asyncIterator]()
   try {
     let [a, b] = await Promise.all([next(wanted), next(present)])

@@ -2,7 +2,7 @@ import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { test } from 'tap'
-import type { SessionRecord } from '../../lib/index.js'
+import { openSessionStore, type SessionRecord } from '../../lib/index.js'
 import { recordKey } from '../../lib/store/format/keys.js'
 import { drawBar } from '../../lib/tools/cli/progress.js'
 import { temporaryFolder } from '../support/app.js'
@@ -15,6 +15,7 @@ import {
   runCommand,
   startCommand
 } from '../support/command.js'
+import { flipBlockOf } from '../support/damage.js'
 import { putRaw, withDatabase } from '../support/rocksdb.js'
 
 test('while a server holds the database it can be read, backed up and checked, not written', async (t) => {
@@ -56,7 +57,10 @@ test('while a server holds the database it can be read, backed up and checked, n
 
 test('verify and doctor end with 4 if something is wrong', async (t) => {
   const { path, records } = await createDatabase(t)
-  t.match(await runCommand(['verify', path]), { code: 0, stdout: /40 sessions.*\n.*\nno problems/ })
+  t.match(await runCommand(['verify', path]), {
+    code: 0,
+    stdout: /40 sessions.*\n.*\nno problems\n\nPROBLEMS +0\nformat +0\n/
+  })
   t.match(await runCommand(['doctor', path]), { code: 0, stdout: /40 sessions/ })
   const { handle } = records[0] as SessionRecord
   await withDatabase(path, (db) => putRaw(db, recordKey(handle), Buffer.from('damaged')))
@@ -65,11 +69,51 @@ test('verify and doctor end with 4 if something is wrong', async (t) => {
   t.match(await runCommand(['doctor', path]), { code: 4, stdout: /PROBLEM contents: .* problems/ })
   t.match(JSON.parse((await runCommand(['verify', path, '--json'])).stdout), { records: 40 })
   const listed = await runCommand(['list', path])
-  t.match(listed, { code: 0, stderr: /corrupt session record was left out/ })
+  t.match(listed, { code: 4, stderr: /cannot be read was left out/ })
 
   await writeFile(join(path, 'CURRENT'), 'MANIFEST-999999\n')
   t.match(await runCommand(['doctor', path]), { code: 4, stdout: /PROBLEM contents: Cannot open/ })
   t.match(await runCommand(['verify', path]), { code: 1, stderr: /Cannot open the database/ })
+})
+
+test('what lies in a damaged block is left out, named, and all else is there', async (t) => {
+  const { folder, path, records } = await createDatabase(t, 400)
+  await withDatabase(path, async () => {})
+  const sorted = records.map(({ handle }) => Buffer.from(handle, 'base64url')).sort(Buffer.compare)
+  const victim = (sorted[200] as Buffer).toString('base64url')
+  await flipBlockOf(path, victim, 'record')
+  const file = join(folder, 'rest.ndjson')
+  const exported = await runCommand(['export', path, '--output', file, '--json'])
+  t.equal(exported.code, 4)
+  const { sessions, unreadable } = JSON.parse(exported.stdout)
+  t.ok(unreadable > 0 && unreadable < 60, `${unreadable} of 400`)
+  t.equal(sessions + unreadable, 400)
+  t.match(await json(t, 'import', join(folder, 'rest'), file), { imported: sessions })
+  const piped = await runCommand(['export', path])
+  t.match(piped, { code: 4, stderr: new RegExp(`left out: ${unreadable};`) })
+  t.match(await runCommand(['list', path]), { code: 4, stderr: /left out: / })
+  const copied = await runCommand(['copy', '--from', path, '--to', join(folder, 'copy'), '--json'])
+  t.equal(copied.code, 4)
+  t.match(JSON.parse(copied.stdout), { copied: sessions, unreadable })
+  const found = await runCommand(['verify', path])
+  t.match(found, { code: 4, stdout: new RegExp(`unreadable +${unreadable + 1}\\n`) })
+  t.same(await json(t, 'revoke', path, victim), { revoked: 1 })
+  t.match(await runCommand(['show', path, victim]), { code: 5 })
+})
+
+test('half a backup is told in one sentence, by its mark', async (t) => {
+  const { folder, path } = await createDatabase(t, 3000)
+  const backup = join(folder, 'backup')
+  const store = await openSessionStore(path)
+  const stopping = new AbortController()
+  const onProgress = () => stopping.abort(new Error('enough'))
+  await t.rejects(async () => store.backup?.(backup, { signal: stopping.signal, onProgress }))
+  await store.close()
+  const begun = /holds a backup that was begun at .* and not finished. Run that backup again/
+  t.match(await runCommand(['verify', backup]), { code: 4, stdout: '', stderr: begun })
+  t.match(await runCommand(['doctor', backup]), { code: 4, stdout: begun })
+  await json(t, 'backup', path, backup)
+  t.match(await json(t, 'verify', backup), { problems: 0 })
 })
 
 test('doctor looks at what is not there yet', async (t) => {

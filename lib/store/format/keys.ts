@@ -86,6 +86,11 @@ export function recordRange(): { gte: Buffer; lt: Buffer } {
   return { gte: Buffer.from([RECORD]), lt: Buffer.from([RECORD + 1]) }
 }
 
+/** Both indexes. */
+export function indexRange(): { gte: Buffer; lt: Buffer } {
+  return { gte: Buffer.from([EXPIRY]), lt: Buffer.from([PRINCIPAL + 1]) }
+}
+
 /** The records behind the one with this handle. */
 export function recordsBehind(handle: string): { gt: Buffer; lt: Buffer } {
   return { gt: recordKey(handle), lt: recordRange().lt }

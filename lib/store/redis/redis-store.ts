@@ -17,7 +17,7 @@ import {
   text
 } from '../../record/option.js'
 import type { SessionRecord } from '../../record/record.js'
-import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
+import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 import type { RedisClient } from './client.js'
 import { decodeHash, difference, fieldOf, knownOf, messageOf } from './codec.js'
@@ -231,7 +231,7 @@ export class RedisStore implements SessionStore {
     )
   }
 
-  async *records(after?: string): AsyncGenerator<RedisRecord> {
+  async *records(after?: string, leftOut: LeftOut = () => {}): AsyncGenerator<RedisRecord> {
     if (after !== undefined && !isHandle(after)) throw new InvalidHandleError()
     let last = after === undefined ? null : memberOf(after)
     for (;;) {
@@ -239,7 +239,7 @@ export class RedisStore implements SessionStore {
         this.#server.behind(this.#keys.handles, last, BATCH)
       )
       const found = await Promise.all(
-        members.map((member) => this.#readAlive(handleOfMember(member)))
+        members.map((member) => this.#readAlive(handleOfMember(member), leftOut))
       )
       for (const record of found) if (record !== null) yield record
       if (members.length < BATCH) return
@@ -393,7 +393,7 @@ export class RedisStore implements SessionStore {
   }
 
   /** As it is stored and not past its time; what does not decode is left where it is. */
-  async #readAlive(handle: string): Promise<RedisRecord | null> {
+  async #readAlive(handle: string, leftOut: LeftOut): Promise<RedisRecord | null> {
     try {
       const record = await this.read(handle)
       return record !== null && record.expiresAt > this.#context.now() ? record : null
@@ -403,6 +403,7 @@ export class RedisStore implements SessionStore {
         { session: shortHandle(handle), err: error },
         'a corrupt session record was left out'
       )
+      leftOut(shortHandle(handle))
       return null
     }
   }

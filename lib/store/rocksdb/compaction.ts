@@ -1,4 +1,5 @@
 import type { RocksDatabase } from './engine/binding.js'
+import { isDamage } from './engine/damage.js'
 
 /** Fewer deletion marks than this are not worth the work. */
 const LEAST_DELETIONS = 20_000
@@ -31,25 +32,39 @@ const PIECES: [start: string, end: string][] = [
 export class Compaction {
   readonly #connection: { readonly db: RocksDatabase }
   readonly #stopped: () => boolean
+  readonly #onFailure: (error: Error) => void
+  #damaged = false
   #running: Promise<void> | null = null
 
-  constructor(connection: { readonly db: RocksDatabase }, stopped: () => boolean) {
+  constructor(
+    connection: { readonly db: RocksDatabase },
+    stopped: () => boolean,
+    onFailure: (error: Error) => void
+  ) {
     this.#connection = connection
     this.#stopped = stopped
+    this.#onFailure = onFailure
   }
 
   /** Compacts in the background if enough has been deleted. Resolves when it has decided. */
   async startIfDue(): Promise<void> {
-    if (this.#running !== null || !(await this.#isDue())) return
+    if (this.#damaged || this.#running !== null || !(await this.#isDue())) return
     this.#running = this.#run().finally(() => {
       this.#running = null
     })
-    this.#running.catch(() => {})
+    this.#running.catch((error: Error) => this.#onFailed(error))
   }
 
   /** Resolves when nothing is under way; rejects if it failed. */
   async settled(): Promise<void> {
     await this.#running
+  }
+
+  #onFailed(error: Error): void {
+    // After a file that it cannot read RocksDB takes no writes: what brings it there is left alone.
+    if (!isDamage(error)) return
+    this.#damaged = true
+    this.#onFailure(error)
   }
 
   async #isDue(): Promise<boolean> {

@@ -1,6 +1,9 @@
+import { StoreDamagedError } from '../../errors.js'
 import { elapsed, nextTurn, pause } from '../../timers.js'
 import { dueRange, parseExpiryKey } from '../format/keys.js'
+import type { StoreLogger } from '../session-store.js'
 import type { RocksDatabase } from './engine/binding.js'
+import { Walk } from './engine/walk.js'
 import type { LiveRecord } from './live-record.js'
 
 /** Small enough that one batch does not hold up the event loop for more than some milliseconds. */
@@ -11,10 +14,16 @@ const BATCH_WHEN_BUSY = 32
 const REST_FACTOR = 2
 const LONGEST_REST_MS = 50
 
+const WALK = { limit: BATCH, values: false }
+
+type Outcome = 'deleted' | 'refiled' | 'removed' | 'unreadable'
+
 /** What the reaper does to the store, and all that it knows of it. */
 export interface ReaperActions {
   readonly db: RocksDatabase
   readonly now: () => number
+  readonly log: StoreLogger
+  readonly noteDamage: (error: unknown) => void
   /** How many writes the store has made so far, the reaper's own included. */
   readonly writes: () => number
   find(handle: string): Promise<LiveRecord | null>
@@ -32,6 +41,8 @@ export type ReapProgress = (deleted: number) => void
  *
  * The index is lazy, as kernel timers are: a touch moves only the record's deadline. An entry
  * whose session lives on is filed again under the real deadline, once per lifetime at most.
+ *
+ * What lies in a damaged block is stepped over: it is served to nobody, and cannot be judged.
  */
 export class Reaper {
   readonly #actions: ReaperActions
@@ -96,17 +107,23 @@ export class Reaper {
   async #reap(from: number, until: number): Promise<{ deleted: number; complete: boolean }> {
     const { signal } = this.#stopping
     let deleted = 0
+    let unreadable = 0
     let size = BATCH
-    let range: { gt?: Buffer; gte?: Buffer; lt: Buffer } = dueRange(from, until)
+    const walk = new Walk(this.#actions, dueRange(from, until), WALK, ({ error }) =>
+      this.#actions.noteDamage(error)
+    )
     while (!signal.aborted) {
       const start = elapsed()
       const others = this.#actions.writes()
-      const keys = await this.#keys(range, size)
-      deleted += await this.#reapBatch(keys)
+      const keys = await walk.next(size)
+      const outcomes = await Promise.all(keys.map(({ key }) => this.#reapEntry(key)))
+      deleted += this.#count(outcomes)
+      unreadable += outcomes.filter((outcome) => outcome === 'unreadable').length
       for (const onProgress of this.#listeners) onProgress(deleted)
-      const last = keys.at(-1)
-      if (last === undefined || keys.length < size) return { deleted, complete: true }
-      range = { gt: last, lt: range.lt }
+      if (walk.ended) {
+        this.#reportUnreadable(unreadable)
+        return { deleted, complete: true }
+      }
       const busy = this.#actions.writes() - others > keys.length
       size = busy ? BATCH_WHEN_BUSY : BATCH
       await (busy ? this.#rest(REST_FACTOR * (elapsed() - start)) : nextTurn())
@@ -121,25 +138,29 @@ export class Reaper {
     await pause(rest, undefined, { signal }).catch(() => {})
   }
 
-  async #keys(range: object, limit: number): Promise<Buffer[]> {
-    const options = { limit, capacity: limit, values: false }
-    const keys: Buffer[] = []
-    for await (const { key } of this.#actions.db.iterator(range, options)) keys.push(key)
-    return keys
+  #reportUnreadable(unreadable: number): void {
+    if (unreadable === 0) return
+    this.#actions.log.error(
+      { unreadable },
+      'sessions that may be past their time lie in damaged files, and were not deleted'
+    )
   }
 
-  /** Resolves to how many sessions it deleted. */
-  async #reapBatch(keys: Buffer[]): Promise<number> {
-    const outcomes = await Promise.all(keys.map((key) => this.#reapEntry(key)))
+  /** How many of a batch were deleted. */
+  #count(outcomes: Outcome[]): number {
     const deleted = outcomes.filter((outcome) => outcome === 'deleted').length
     this.deleted += deleted
     this.refiled += outcomes.filter((outcome) => outcome === 'refiled').length
     return deleted
   }
 
-  async #reapEntry(key: Buffer): Promise<'deleted' | 'refiled' | 'removed'> {
+  async #reapEntry(key: Buffer): Promise<Outcome> {
     const { expiresAt, handle } = parseExpiryKey(key)
-    const record = await this.#actions.find(handle)
+    const record = await this.#actions.find(handle).catch((error: unknown) => {
+      if (error instanceof StoreDamagedError) return 'unreadable' as const
+      throw error
+    })
+    if (record === 'unreadable') return record
     if (record === null || record.indexedAt !== expiresAt) {
       // A write that moved the session's entry was under way while the index was read.
       await this.#actions.removeEntry(key)

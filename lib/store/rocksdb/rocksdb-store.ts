@@ -4,6 +4,7 @@ import {
   InvalidHandleError,
   isOurs,
   RecordCorruptError,
+  StoreDamagedError,
   StoreUnavailableError,
   storeFailure
 } from '../../errors.js'
@@ -14,6 +15,7 @@ import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js
 import {
   META_KEY,
   parsePrincipalKey,
+  principalKey,
   principalRange,
   quarantineKey,
   recordKey,
@@ -21,11 +23,12 @@ import {
 } from '../format/keys.js'
 import { decodeRecord, encodeRecord } from '../format/record-codec.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
-import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
+import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import type { StoreStats } from '../stats.js'
 import { RecordCache } from './cache.js'
 import { Compaction } from './compaction.js'
 import type { RocksWriteBatch } from './engine/binding.js'
+import { DamageLog, databaseFailure, isDamage, isUnreadable } from './engine/damage.js'
 import type { OpenColumnFamily } from './engine/database.js'
 import { estimateRecords, folderSize, readProperties } from './engine/engine-stats.js'
 import { GroupCommit, type Write } from './engine/group-commit.js'
@@ -34,6 +37,7 @@ import { RecordReader } from './engine/record-reader.js'
 import { Recovery } from './engine/recovery.js'
 import { scanRecords } from './engine/scan.js'
 import { WalSync } from './engine/wal-sync.js'
+import { Walk } from './engine/walk.js'
 import { checkFormat, encodeMeta, type FormatMeta } from './format/meta.js'
 import { upgradeFormat } from './format/migrations.js'
 import { LiveRecord } from './live-record.js'
@@ -69,6 +73,7 @@ export class RocksDBStore implements SessionStore {
   #reaper!: Reaper
   #compaction!: Compaction
   #reader!: RecordReader
+  #damage!: DamageLog
   readonly #finding = new Map<string, Promise<LiveRecord | null>>()
   readonly #backups = new Set<Promise<BackupResult>>()
   #closing = false
@@ -84,8 +89,7 @@ export class RocksDBStore implements SessionStore {
     if (this.#options.durability === 'power') this.#walSync = new WalSync(connection)
     try {
       // First of all, so that a newer format is left untouched.
-      await checkFormat(connection)
-      await refuseHalfMade(connection)
+      await checkMeta(connection, context)
       if (!connection.readOnly) await upgradeFormat(connection, context)
       await this.#walSync?.sync()
     } catch (error) {
@@ -97,14 +101,21 @@ export class RocksDBStore implements SessionStore {
     }
     this.#context = context
     this.#connection = connection
+    this.#damage = new DamageLog(connection.path, context.log)
     if (!connection.readOnly) await this.#warnIfExposed(connection.path, 'database')
     const walSync = this.#walSync
     this.#commit = new GroupCommit(connection, walSync === null ? null : () => walSync.sync())
     this.#reader = new RecordReader(connection)
     this.#reaper = this.#createReaper()
-    this.#compaction = new Compaction(connection, () => this.#closing)
+    this.#compaction = new Compaction(
+      connection,
+      () => this.#closing,
+      (error) => this.#noteFailedWrite(error)
+    )
     const { path, reopen } = connection
-    if (reopen !== undefined) this.#recovery = new Recovery({ path, reopen }, context.log)
+    if (reopen !== undefined) {
+      this.#recovery = new Recovery({ path, reopen }, context.log, this.#damage)
+    }
   }
 
   async #warnIfExposed(folder: string, what: string): Promise<void> {
@@ -191,32 +202,57 @@ export class RocksDBStore implements SessionStore {
   async *handlesOf(principal: string): AsyncGenerator<string[]> {
     // A login or renewal under way is in the index only then.
     await this.#commit.settled()
-    // Nothing stays open between batches: who walks may take their time.
-    let range: { gte: Buffer; lt: Buffer } | { gt: Buffer; lt: Buffer } = principalRange(principal)
-    for (;;) {
-      const keys: Buffer[] = []
-      for await (const key of this.#keys(range, KEYS_PER_READ)) keys.push(key)
-      if (keys.length > 0) yield keys.map(parsePrincipalKey)
-      const last = keys.at(-1)
-      if (last === undefined || keys.length < KEYS_PER_READ) return
-      range = { gt: last, lt: range.lt }
+    let whole = true
+    const miss = (): void => {
+      whole = false
     }
+    // Nothing stays open between batches: who walks may take their time.
+    for await (const keys of this.#keys(principalRange(principal), miss)) {
+      yield keys.map(parsePrincipalKey)
+    }
+    if (!whole) yield* this.#handlesInRecords(principal)
+  }
+
+  /** Nobody is to outlive a logout because the list of a user is damaged: the records tell too. */
+  async *#handlesInRecords(principal: string): AsyncGenerator<string[]> {
+    const listed = new Set<string>()
+    for await (const keys of this.#keys(principalRange(principal))) {
+      for (const key of keys) listed.add(parsePrincipalKey(key))
+    }
+    for await (const record of this.records()) {
+      if (record.principal === principal && !listed.has(record.handle)) yield [record.handle]
+    }
+  }
+
+  async discard(handle: string, principal: string | null): Promise<void> {
+    await this.#commit.add({
+      writeTo(batch) {
+        batch.tryDelete(recordKey(handle))
+        if (principal !== null) batch.tryDelete(principalKey(principal, handle))
+      },
+      settled: (error) => {
+        if (error !== null) this.#noteFailedWrite(error)
+      }
+    })
   }
 
   async count(): Promise<number> {
     let count = 0
-    for await (const _ of this.#keys(recordRange())) count++
+    for await (const keys of this.#keys(recordRange())) count += keys.length
     return count
   }
 
-  async *records(after?: string): AsyncGenerator<LiveRecord> {
+  async *records(after?: string, leftOut: LeftOut = () => {}): AsyncGenerator<LiveRecord> {
     if (after !== undefined && !isHandle(after)) throw new InvalidHandleError()
     await this.#commit.settled()
     const { now, log } = this.#context
+    const noteDamage = this.#damage.noteRead
+    const stopped = (): boolean => this.#closing
     try {
-      yield* scanRecords({ db: this.#connection.db, now, log, stopped: () => this.#closing }, after)
+      const { db } = this.#connection
+      yield* scanRecords({ db, now, log, stopped, leftOut, noteDamage }, after)
     } catch (error) {
-      throw storeFailure('list sessions', error)
+      throw databaseFailure('list sessions', error)
     }
   }
 
@@ -337,16 +373,24 @@ export class RocksDBStore implements SessionStore {
     return this.#enqueue(record)
   }
 
-  async *#keys(range: object, limit?: number): AsyncGenerator<Buffer> {
-    const options = {
-      values: false,
-      capacity: KEYS_PER_READ,
-      ...(limit === undefined ? {} : { limit })
-    }
+  /** The keys of a range, in pieces, beside those that cannot be read. */
+  async *#keys(
+    range: { gte: Buffer; lt: Buffer },
+    onGap: () => void = () => {}
+  ): AsyncGenerator<Buffer[]> {
     try {
-      for await (const { key } of this.#connection.db.iterator(range, options)) yield key
+      const walk = new Walk(
+        this.#connection,
+        range,
+        { limit: KEYS_PER_READ, values: false },
+        ({ error }) => {
+          this.#damage.noteRead(error)
+          onGap()
+        }
+      )
+      for await (const entries of walk) yield entries.map(({ key }) => key)
     } catch (error) {
-      throw new StoreUnavailableError('list sessions', { cause: error })
+      throw databaseFailure('list sessions', error)
     }
   }
 
@@ -357,6 +401,8 @@ export class RocksDBStore implements SessionStore {
         return connection.db
       },
       now: this.#context.now,
+      log: this.#context.log,
+      noteDamage: this.#damage.noteRead,
       writes: () => this.#commit.writes,
       find: (handle) => this.#findUnasked(handle),
       expire: (record) => this.destroy(record),
@@ -391,7 +437,11 @@ export class RocksDBStore implements SessionStore {
 
   /** As `find`, and held, so that it stays the one object of its session. */
   async #pin(handle: string): Promise<LiveRecord | null> {
-    const record = await this.find(handle)
+    const record = await this.find(handle).catch((error: unknown) => {
+      // What cannot be read can still be replaced.
+      if (error instanceof StoreDamagedError) return null
+      throw error
+    })
     if (record !== null) record.holders++
     return record
   }
@@ -451,7 +501,8 @@ export class RocksDBStore implements SessionStore {
     try {
       return await this.#reader.read(key)
     } catch (error) {
-      throw new StoreUnavailableError('read a session', { cause: error })
+      this.#damage.noteRead(error)
+      throw databaseFailure('read a session', error)
     }
   }
 
@@ -509,12 +560,17 @@ export class RocksDBStore implements SessionStore {
     batch.tryPut(key, encodeRecord(record, key))
   }
 
+  #noteFailedWrite(error: Error): void {
+    if (this.#recovery !== null) this.#recovery.begin(error)
+    else if (isDamage(error)) this.#damage.noteWrite(error)
+  }
+
   #settled(record: LiveRecord, error: Error | null): void {
     record.writing--
     if (error !== null) {
-      this.#recovery?.begin(error)
+      this.#noteFailedWrite(error)
       // What is in memory is no longer what is on disk: the next request reads it anew.
-      record.failure ??= new StoreUnavailableError('save a session', { cause: error })
+      record.failure ??= error
       record.destroyed = false
       this.#cache.delete(record)
     } else if ((record.destroyed || record.failure !== null) && !record.queued) {
@@ -523,6 +579,17 @@ export class RocksDBStore implements SessionStore {
       this.#cache.weigh(record)
       if (record.indexedAt !== null) this.#reaper.noteFiled(record.indexedAt)
     }
+  }
+}
+
+/** Whoever only looks is shown what can be read, though nothing tells in which format it is. */
+async function checkMeta(connection: OpenColumnFamily, { log }: StoreContext): Promise<void> {
+  try {
+    await checkFormat(connection)
+    await refuseHalfMade(connection)
+  } catch (error) {
+    if (!connection.readOnly || !isUnreadable(error)) throw error
+    log.error({ err: error }, 'the entry that names the format lies in a damaged file')
   }
 }
 

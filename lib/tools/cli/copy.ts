@@ -13,7 +13,7 @@ import {
   withWriter
 } from './command.js'
 import { ExitCode } from './exit-code.js'
-import { count } from './output.js'
+import { count, unreadableText } from './output.js'
 
 interface CopyCommandOptions extends CommonOptions {
   from: string
@@ -52,12 +52,12 @@ async function copy(options: CopyCommandOptions, context: Context): Promise<Exit
   return isSame(result) ? ExitCode.Done : ExitCode.ProblemsFound
 }
 
-function isSame({ others, different }: CopyResult): boolean {
-  return others === 0 && different === 0
+function isSame({ others, different, unreadable }: CopyResult): boolean {
+  return others === 0 && different === 0 && unreadable === 0
 }
 
 function describe(result: CopyResult, mirror: boolean): string {
-  const { sessions, copied, deleted, others, different, newer } = result
+  const { sessions, copied, deleted, others, different, newer, unreadable } = result
   const lines = [`sessions of the source: ${count(sessions)}, of which copied: ${count(copied)}`]
   if (deleted > 0) lines.push(`deleted, as the source no longer has them: ${count(deleted)}`)
   if (isSame(result)) lines.push('compared one by one: both hold the same sessions')
@@ -71,6 +71,7 @@ function describe(result: CopyResult, mirror: boolean): string {
   if (different > 0) {
     lines.push(`not the same: ${count(different)}. One of the two is in use, or lost them`)
   }
+  if (unreadable > 0) lines.push(unreadableText(unreadable))
   if (newer > 0) {
     lines.push(
       `newer in the target, of these: ${count(newer)}. They have come or been used there since it was last a copy; is the direction right? --overwrite-newer gives them up`

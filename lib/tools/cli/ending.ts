@@ -1,5 +1,7 @@
 import type { Command } from 'commander'
-import { recordsOf } from '../../session/records-of.js'
+import { StoreDamagedError } from '../../errors.js'
+import { isHandle } from '../../record/handle.js'
+import { isListed, recordsOf } from '../../session/records-of.js'
 import type { SessionStore } from '../../store/session-store.js'
 import {
   abortable,
@@ -66,6 +68,12 @@ async function revokeOne(
   handle: string,
   principal: string | undefined
 ): Promise<number> {
+  if (isHandle(handle) && (await isUnreadable(store, handle))) {
+    const theirs = principal === undefined || (await isListed(store, principal, handle))
+    if (!theirs) throw new CommandError(ExitCode.NotFound, 'That user has no such session.')
+    await store.discard?.(handle, principal ?? null)
+    return 1
+  }
   const found = await findSession(store, handle)
   if (principal !== undefined && found.principal !== principal) {
     throw new CommandError(ExitCode.NotFound, 'That user has no such session.')
@@ -75,11 +83,27 @@ async function revokeOne(
 
 async function revokeAll(store: SessionStore, principal: string): Promise<number> {
   let revoked = 0
-  for await (const records of recordsOf(store, principal)) {
+  const unreadable: string[] = []
+  const note = (handle: string): void => {
+    unreadable.push(handle)
+  }
+  for await (const records of recordsOf(store, principal, note)) {
     await Promise.all(records.map((record) => store.destroy(record)))
-    revoked += records.length
+    await Promise.all(unreadable.map((handle) => store.discard?.(handle, principal)))
+    revoked += records.length + unreadable.splice(0).length
   }
   return revoked
+}
+
+async function isUnreadable(store: SessionStore, handle: string): Promise<boolean> {
+  try {
+    const record = await store.loadByHandle(handle)
+    if (record !== null) store.release(record)
+    return false
+  } catch (error) {
+    if (error instanceof StoreDamagedError) return true
+    throw error
+  }
 }
 
 async function destroy(store: SessionStore, handle: string): Promise<number> {

@@ -1,9 +1,11 @@
 import { inspect } from 'node:util'
 import type { Command } from 'commander'
+import { RecordCorruptError, StoreDamagedError } from '../../errors.js'
+import { shortHandle } from '../../record/handle.js'
 import type { SessionRecord } from '../../record/record.js'
 import { decodeValue } from '../../record/value.js'
 import { findHolder } from '../../store/rocksdb/engine/lock.js'
-import type { SessionStore } from '../../store/session-store.js'
+import type { LeftOut, SessionStore } from '../../store/session-store.js'
 import { recordLine } from '../../transfer/export-format.js'
 import {
   type CommonOptions,
@@ -14,7 +16,7 @@ import {
 } from './command.js'
 import { ExitCode } from './exit-code.js'
 import { findSession } from './find.js'
-import { bytes, count, fields, printable } from './output.js'
+import { bytes, count, fields, printable, unreadableText } from './output.js'
 
 interface LookingOptions extends CommonOptions {
   principal?: string
@@ -75,29 +77,50 @@ async function stats(path: string, context: Context): Promise<ExitCode> {
 
 async function list(path: string, options: LookingOptions, context: Context): Promise<ExitCode> {
   const { output, signal } = context
+  let unreadable = 0
+  const leftOut = (): void => {
+    unreadable++
+  }
   await withReader(path, context, async (store) => {
     if (!output.json) await output.write(`${HEADINGS}\n`)
-    for await (const record of select(store, options.principal)) {
+    for await (const record of select(store, options.principal, leftOut)) {
       signal.throwIfAborted()
       await output.result(describe(record, options), () => row(record, options))
     }
   })
-  return ExitCode.Done
+  if (unreadable > 0) output.note(unreadableText(unreadable))
+  return unreadable === 0 ? ExitCode.Done : ExitCode.ProblemsFound
 }
 
 async function* select(
   store: SessionStore,
-  principal: string | undefined
+  principal: string | undefined,
+  leftOut: LeftOut
 ): AsyncGenerator<SessionRecord> {
   if (principal === undefined) {
-    yield* store.records()
+    yield* store.records(undefined, leftOut)
     return
   }
   for await (const handles of store.handlesOf(principal)) {
     for (const handle of handles) {
-      const record = await store.read(handle)
-      if (record?.principal === principal && record.expiresAt > Date.now()) yield record
+      const record = await readIfReadable(store, handle)
+      if (record === 'unreadable') leftOut(shortHandle(handle))
+      else if (record?.principal === principal && record.expiresAt > Date.now()) yield record
     }
+  }
+}
+
+async function readIfReadable(
+  store: SessionStore,
+  handle: string
+): Promise<SessionRecord | null | 'unreadable'> {
+  try {
+    return await store.read(handle)
+  } catch (error) {
+    if (error instanceof RecordCorruptError || error instanceof StoreDamagedError) {
+      return 'unreadable'
+    }
+    throw error
   }
 }
 

@@ -40,6 +40,11 @@ export function fields(pairs: readonly (readonly [string, string])[]): string {
   return pairs.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
 }
 
+/** What is said of sessions that were left out. */
+export function unreadableText(unreadable: number): string {
+  return `not readable, and left out: ${count(unreadable)}; "sled-session verify" tells more`
+}
+
 export function count(value: number): string {
   return value.toLocaleString('en-US')
 }

@@ -14,7 +14,7 @@ import {
   withWriter
 } from './command.js'
 import { ExitCode } from './exit-code.js'
-import { count } from './output.js'
+import { count, unreadableText } from './output.js'
 
 interface ExportOptions extends CommonOptions {
   output?: string
@@ -53,44 +53,55 @@ async function exportTo(
 ): Promise<ExitCode> {
   const { output, signal } = context
   if (file === undefined) {
-    await exportPieces(path, context, (piece) => output.write(piece))
-    return ExitCode.Done
+    const { unreadable } = await exportPieces(path, context, (piece) => output.write(piece))
+    if (unreadable > 0) output.note(unreadableText(unreadable))
+    return unreadable === 0 ? ExitCode.Done : ExitCode.ProblemsFound
   }
   const target = await open(file, 'wx', 0o600)
   try {
-    const sessions = await exportPieces(path, context, async (piece) => {
+    const { sessions, unreadable } = await exportPieces(path, context, async (piece) => {
       await target.appendFile(piece)
     })
     signal.throwIfAborted()
     await target.sync()
-    await output.result({ sessions, file }, () => `${count(sessions)} sessions exported`)
+    await output.result({ sessions, unreadable, file }, () =>
+      [
+        `${count(sessions)} sessions exported`,
+        ...(unreadable > 0 ? [unreadableText(unreadable)] : [])
+      ].join('\n')
+    )
+    return unreadable === 0 ? ExitCode.Done : ExitCode.ProblemsFound
   } catch (error) {
     await unlink(file)
     throw error
   } finally {
     await target.close()
   }
-  return ExitCode.Done
 }
 
-/** Resolves to how many sessions there were. */
+/** Resolves to how many sessions there were, and how many could not be read. */
 async function exportPieces(
   path: string,
   context: Context,
   write: (piece: string) => Promise<void>
-): Promise<number> {
+): Promise<{ sessions: number; unreadable: number }> {
   const { signal } = context
   let sessions = 0
+  let unreadable = 0
+  const onUnreadable = (): void => {
+    unreadable++
+  }
   await withReader(path, context, (store) =>
     withProgress('export', async (update) => {
       const onProgress: typeof update = (progress) => {
         sessions = progress.done
         update(progress)
       }
-      for await (const piece of exportSessions(store, { signal, onProgress })) await write(piece)
+      const options = { signal, onProgress, onUnreadable }
+      for await (const piece of exportSessions(store, options)) await write(piece)
     })
   )
-  return sessions
+  return { sessions, unreadable }
 }
 
 async function importFrom(

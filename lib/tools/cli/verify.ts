@@ -1,5 +1,7 @@
 import type { Command } from 'commander'
+import { BackupUnusableError } from '../../errors.js'
 import { openReadOnly } from '../../store/rocksdb/engine/database.js'
+import { refuseHalfMade } from '../../store/rocksdb/upkeep/backup.js'
 import { type Verification, verify } from '../../store/rocksdb/upkeep/verify.js'
 import {
   abortable,
@@ -9,8 +11,8 @@ import {
   type Start,
   withProgress
 } from './command.js'
-import { ExitCode } from './exit-code.js'
-import { count } from './output.js'
+import { CommandError, ExitCode } from './exit-code.js'
+import { count, fields } from './output.js'
 
 /** Adds `verify`. */
 export function addVerifyCommand(program: Command, start: Start): void {
@@ -34,6 +36,13 @@ export async function verifyFolder(path: string, context: Context): Promise<Veri
   const { columnFamily, signal } = context
   const connection = await openReadOnly(path, columnFamily)
   try {
+    // Half a copy has gaps that say nothing but that it is half.
+    await refuseHalfMade(connection).catch((error: unknown) => {
+      if (error instanceof BackupUnusableError) {
+        throw new CommandError(ExitCode.ProblemsFound, error.message)
+      }
+      // What else keeps it from being read, the walk over everything reports.
+    })
     return await withProgress('verify', (update) => {
       const { db, damage } = connection
       const running = verify(
@@ -50,7 +59,7 @@ export async function verifyFolder(path: string, context: Context): Promise<Veri
 }
 
 function describe(found: Verification): string {
-  const { records, expiryEntries, principalEntries, quarantined, problems, listed } = found
+  const { records, expiryEntries, principalEntries, quarantined, problems, kinds, listed } = found
   const lines = [
     `${count(records)} sessions, ${count(expiryEntries)} entries of the expiry index, ${count(principalEntries)} of users`,
     `${count(quarantined)} in quarantine`,
@@ -60,5 +69,6 @@ function describe(found: Verification): string {
     lines.push(`  ${kind}${session === null ? '' : ` ${session}`}: ${detail}`)
   }
   if (problems > listed.length) lines.push(`  and ${count(problems - listed.length)} more`)
-  return lines.join('\n')
+  const table = Object.entries(kinds).map(([kind, number]) => [kind, count(number)] as const)
+  return [...lines, '', fields([['PROBLEMS', count(problems)], ...table])].join('\n')
 }

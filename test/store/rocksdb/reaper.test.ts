@@ -245,6 +245,8 @@ test('each run that deletes something is one line in the log', async (t) => {
   t.match(found[0], { deleted: 1, milliseconds: Number })
 })
 
+const silent = { debug() {}, info() {}, warn() {}, error() {} }
+
 test('while visitors write, batches get smaller', async (t) => {
   const limits: number[] = []
   let due = 400
@@ -257,6 +259,8 @@ test('while visitors write, batches get smaller', async (t) => {
   const reaper = new Reaper({
     db: { iterator } as unknown as RocksDatabase,
     now: () => 2,
+    log: silent,
+    noteDamage: () => {},
     writes: () => writes,
     find: async () => null,
     expire: async () => {},

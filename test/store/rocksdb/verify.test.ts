@@ -38,6 +38,7 @@ test('a sound store has no problems, and each thing in it is counted', async (t)
     principalEntries: 2,
     quarantined: 0,
     problems: 0,
+    kinds: found.kinds,
     listed: []
   })
   t.ok(calls > 3, 'it reports progress')

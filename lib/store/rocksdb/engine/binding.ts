@@ -11,7 +11,7 @@ export interface RocksDatabase {
   /** The same column family as it is at this moment; to be closed. */
   snapshot(): RocksDatabase
   iterator(
-    range: { gt?: Buffer; gte?: Buffer; lt?: Buffer; lte?: Buffer },
+    range: { gt?: Buffer | undefined; gte?: Buffer | undefined; lt?: Buffer; lte?: Buffer },
     options?: { limit?: number; capacity?: number; values?: boolean; reverse?: boolean }
   ): AsyncIterable<{ key: Buffer; value: Buffer }>
   /** A property by its RocksDB name, as text; `undefined` if there is none of that name. */

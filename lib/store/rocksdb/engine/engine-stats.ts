@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { recordRange } from '../../format/keys.js'
 import type { RocksDatabase } from './binding.js'
+import { Walk } from './walk.js'
 
 /** RocksDB's properties that are numbers and cost no more than reading them. */
 const PROPERTIES = [
@@ -38,14 +39,13 @@ const HASH_SPACE = 2 ** 48
  * standard error of 6 %. RocksDB's own estimate counts index entries and deleted keys too.
  */
 export async function estimateRecords(db: RocksDatabase): Promise<number> {
-  const options = { limit: SAMPLE, capacity: SAMPLE, values: false }
-  let count = 0
-  let last: Buffer | null = null
-  for await (const { key } of db.iterator(recordRange(), options)) {
-    count++
-    last = key
+  const keys: Buffer[] = []
+  for await (const entries of new Walk({ db }, recordRange(), { limit: SAMPLE, values: false })) {
+    for (const { key } of entries) keys.push(key)
+    if (keys.length >= SAMPLE) break
   }
-  if (last === null || count < SAMPLE) return count
+  const last = keys[SAMPLE - 1]
+  if (last === undefined) return keys.length
   return Math.round((SAMPLE - 1) / ((last.readUIntBE(1, 6) + 1) / HASH_SPACE))
 }
 

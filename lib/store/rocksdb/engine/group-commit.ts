@@ -1,6 +1,7 @@
 import { setImmediate } from '../../../timers.js'
 import type { WriteStats } from '../../stats.js'
 import type { RocksDatabase, RocksWriteBatch } from './binding.js'
+import { databaseFailure } from './damage.js'
 
 /** Something that is to be written, as it is when the write goes out. */
 export interface Write {
@@ -102,7 +103,7 @@ export class GroupCommit {
     this.#writing = group
     this.#write(group).then(
       () => this.#settle(group, null),
-      (error: Error) => this.#settle(group, error)
+      (error: Error) => this.#settle(group, databaseFailure('save a session', error))
     )
   }
 

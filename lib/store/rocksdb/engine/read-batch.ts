@@ -1,4 +1,5 @@
 import type { RocksDatabase } from './binding.js'
+import { isUnreadable } from './damage.js'
 
 /** What a key holds. */
 export interface Entry {
@@ -10,9 +11,28 @@ export interface Entry {
 export async function readEntries(
   db: RocksDatabase,
   range: Parameters<RocksDatabase['iterator']>[0],
-  limit: number
+  limit: number,
+  { values = true, reverse = false } = {}
 ): Promise<Entry[]> {
   const entries: Entry[] = []
-  for await (const entry of db.iterator(range, { limit, capacity: limit })) entries.push(entry)
+  const options = { limit, capacity: limit, values, reverse }
+  for await (const entry of db.iterator(range, options)) entries.push(entry)
   return entries
+}
+
+/** What each of these keys holds; an error for one that lies in a damaged block. */
+export async function readEach(
+  db: RocksDatabase,
+  keys: readonly Buffer[]
+): Promise<(Buffer | null | Error)[]> {
+  if (keys.length === 0) return []
+  const batch = db.read({ capacity: keys.length, autoDestroy: true })
+  const values = keys.map((key) =>
+    batch.get(key).catch((error: Error) => {
+      if (isUnreadable(error)) return error
+      throw error
+    })
+  )
+  batch.tryFlush()
+  return Promise.all(values)
 }

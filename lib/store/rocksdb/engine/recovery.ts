@@ -2,6 +2,7 @@ import { open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pause as wait } from '../../../timers.js'
 import type { StoreLogger } from '../../session-store.js'
+import { type DamageLog, isDamage } from './damage.js'
 import type { OpenColumnFamily } from './database.js'
 
 const FIRST_DELAY = 250
@@ -18,22 +19,32 @@ export type ReopenableDatabase = Pick<OpenColumnFamily, 'path'> &
  * database is closed only when the disk takes writes again, enough of them for opening it.
  *
  * What is in memory stays right: all that was acknowledged is in the write-ahead log.
+ *
+ * A damaged file is another matter: RocksDB refuses writes once it had to rewrite that file, and
+ * will as often as it tries. Opened anew, it takes writes until then, which is worth one attempt.
  */
 export class Recovery {
   readonly #database: ReopenableDatabase
   readonly #log: StoreLogger
+  readonly #damage: DamageLog
   readonly #stopped = new AbortController()
   #running: Promise<void> | null = null
+  #openedDespiteDamage = false
 
-  constructor(database: ReopenableDatabase, log: StoreLogger) {
+  constructor(database: ReopenableDatabase, log: StoreLogger, damage: DamageLog) {
     this.#database = database
     this.#log = log
+    this.#damage = damage
   }
 
   /** To be called when a write has failed; does nothing while it is at work already. */
   begin(reason: Error): void {
-    if (this.#stopped.signal.aborted) return
-    this.#running ??= this.#run(reason).finally(() => {
+    if (this.#stopped.signal.aborted || this.#running !== null) return
+    if (isDamage(reason) && this.#openedDespiteDamage) {
+      this.#damage.noteWrite(reason)
+      return
+    }
+    this.#running = this.#run(reason).finally(() => {
       this.#running = null
     })
   }
@@ -46,19 +57,28 @@ export class Recovery {
 
   async #run(reason: Error): Promise<void> {
     const { path } = this.#database
-    this.#log.error(
-      { err: reason, path },
-      'a write failed: the session database is opened anew as soon as its disk takes writes'
-    )
+    if (isDamage(reason)) {
+      this.#openedDespiteDamage = true
+      this.#damage.noteRewrite(reason)
+    } else {
+      this.#log.error(
+        { err: reason, path },
+        'a write failed: the session database is opened anew as soon as its disk takes writes'
+      )
+    }
     for (let delay = FIRST_DELAY; ; delay = Math.min(2 * delay, LONGEST_DELAY)) {
       await wait(delay, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => {})
       if (this.#stopped.signal.aborted) return
       try {
         await tryToWrite(path)
         await this.#database.reopen()
-        this.#log.info({ path }, 'the session database was opened anew and takes writes again')
+        this.#log.info({ path }, 'the session database was opened anew')
         return
       } catch (error) {
+        if (isDamage(error)) {
+          this.#damage.noteWrite(error)
+          return
+        }
         this.#log.debug({ err: error, path }, 'the session database cannot be opened anew yet')
       }
     }

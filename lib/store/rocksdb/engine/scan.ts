@@ -1,14 +1,17 @@
 import { RecordCorruptError } from '../../../errors.js'
 import { shortHandle } from '../../../record/handle.js'
-import { handleIn, recordRange, recordsBehind } from '../../format/keys.js'
+import { handleIn, indexRange, recordKey, recordRange, recordsBehind } from '../../format/keys.js'
 import { decodeRecord } from '../../format/record-codec.js'
-import type { StoreLogger } from '../../session-store.js'
+import type { LeftOut, StoreLogger } from '../../session-store.js'
 import { LiveRecord } from '../live-record.js'
 import type { RocksDatabase } from './binding.js'
-import { readEntries } from './read-batch.js'
+import { type Entry, readEach } from './read-batch.js'
+import { type Gap, Walk } from './walk.js'
 
 /** At the default limit of 64 KiB a session, the most that one batch takes is 2 MiB. */
 const BATCH = 32
+/** So many keys of a gap are looked for in one walk along the indexes. */
+const KEYS_OF_GAP = 10_000
 
 export interface ScanSource {
   readonly db: RocksDatabase
@@ -16,6 +19,9 @@ export interface ScanSource {
   readonly log: StoreLogger
   /** The database is about to close: it waits for what reads from it. */
   readonly stopped: () => boolean
+  /** Told of each record that cannot be read, as the log is. */
+  readonly leftOut: LeftOut
+  readonly noteDamage: (error: unknown) => void
 }
 
 /**
@@ -23,38 +29,108 @@ export interface ScanSource {
  * open but the snapshot, so that a slow reader keeps nobody from closing the database.
  */
 export async function* scanRecords(
-  { db, now, log, stopped }: ScanSource,
+  source: ScanSource,
   after: string | undefined
 ): AsyncGenerator<LiveRecord> {
-  const snapshot = db.snapshot()
-  let range = after === undefined ? recordRange() : recordsBehind(after)
+  const db = source.db.snapshot()
+  const range = after === undefined ? recordRange() : recordsBehind(after)
+  const gaps: Gap[] = []
+  const walk = new Walk({ db }, range, { limit: BATCH }, (gap) => gaps.push(gap))
+  const check = (): void => {
+    if (source.stopped()) throw new Error('the store is closing')
+  }
   try {
     for (;;) {
-      if (stopped()) throw new Error('the store is closing')
-      const entries = await readEntries(snapshot, range, BATCH)
+      check()
+      const entries = await walk.next()
+      for (const gap of gaps.splice(0)) yield* readGap({ ...source, db }, gap, check)
+      if (entries.length === 0) return
       for (const { key, value } of entries) {
-        const record = decode(key, value, log)
-        if (record !== null && record.expiresAt > now()) yield record
+        const record = decode(key, value, source)
+        if (record !== null) yield record
       }
-      const last = entries.at(-1)
-      if (last === undefined || entries.length < BATCH) return
-      range = recordsBehind(handleIn(last.key))
     }
   } finally {
-    await snapshot.close()
+    await db.close()
   }
 }
 
-function decode(key: Buffer, value: Buffer, log: StoreLogger): LiveRecord | null {
+/**
+ * A damaged block keeps the walk from all files that have keys among its own. The indexes tell
+ * which keys those are, and each that lies in another block can be read by itself.
+ */
+async function* readGap(
+  source: ScanSource,
+  gap: Gap,
+  check: () => void
+): AsyncGenerator<LiveRecord> {
+  source.noteDamage(gap.error)
+  let rest: Gap | null = gap
+  while (rest !== null) {
+    const { keys, complete } = await firstKeysIn(source, rest, check)
+    for (let at = 0; at < keys.length; at += BATCH) {
+      check()
+      const batch = keys.slice(at, at + BATCH)
+      for (const [index, value] of (await readEach(source.db, batch)).entries()) {
+        const key = batch[index] as Buffer
+        if (value instanceof Error) leaveOut(handleIn(key), value, source)
+        const record = Buffer.isBuffer(value) ? decode(key, value, source) : null
+        if (record !== null) yield record
+      }
+    }
+    rest = complete ? null : { ...rest, gt: keys.at(-1) as Buffer }
+  }
+}
+
+/** The lowest record keys of a gap that an index has, in order. */
+async function firstKeysIn(
+  { db, leftOut }: ScanSource,
+  { gt, gte, lt }: Gap,
+  check: () => void
+): Promise<{ keys: Buffer[]; complete: boolean }> {
+  let keys: Buffer[] = []
+  let complete = true
+  const shrink = (): void => {
+    keys.sort(Buffer.compare)
+    keys = keys.filter((key, at) => at === 0 || !key.equals(keys[at - 1] as Buffer))
+    if (keys.length > KEYS_OF_GAP) complete = false
+    keys.length = Math.min(keys.length, KEYS_OF_GAP)
+  }
+  // What no index tells of may be missing without a trace.
+  const walk = new Walk({ db }, indexRange(), INDEX_WALK, () => leftOut(null))
+  for await (const entries of walk) {
+    check()
+    for (const { key } of entries) {
+      const wanted = recordKey(handleIn(key))
+      const above =
+        gt === undefined ? gte === undefined || wanted.compare(gte) >= 0 : wanted.compare(gt) > 0
+      if (above && wanted.compare(lt) < 0) keys.push(wanted)
+    }
+    if (keys.length > 2 * KEYS_OF_GAP) shrink()
+  }
+  shrink()
+  return { keys, complete }
+}
+
+const INDEX_WALK = { limit: 1000, values: false }
+
+function decode(key: Entry['key'], value: Buffer, source: ScanSource): LiveRecord | null {
   const handle = handleIn(key)
   try {
-    return decodeRecord(handle, value, key, LiveRecord)
+    const record = decodeRecord(handle, value, key, LiveRecord)
+    return record.expiresAt > source.now() ? record : null
   } catch (error) {
     if (!(error instanceof RecordCorruptError)) throw error
-    log.error(
-      { session: shortHandle(handle), err: error },
-      'a corrupt session record was left out; "sled-session verify" tells more'
-    )
+    leaveOut(handle, error, source)
     return null
   }
+}
+
+function leaveOut(handle: string, error: Error, { log, leftOut }: ScanSource): void {
+  const session = shortHandle(handle)
+  log.error(
+    { session, err: error },
+    'a session record that cannot be read was left out; "sled-session verify" tells more'
+  )
+  leftOut(session)
 }

@@ -1,11 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import {
-  BackupUnusableError,
-  FormatUnsupportedError,
-  isOurs,
-  storeFailure
-} from '../../../errors.js'
+import { BackupUnusableError, FormatUnsupportedError, isOurs } from '../../../errors.js'
 import { readOptions } from '../../../record/option.js'
 import { META_KEY } from '../../format/keys.js'
 import {
@@ -16,6 +11,7 @@ import {
 } from '../../long-operation.js'
 import { folder as checkFolder, columnFamily as named } from '../../storage-options.js'
 import { loadBinding, type RocksDatabase } from '../engine/binding.js'
+import { databaseFailure, isUnreadable } from '../engine/damage.js'
 import {
   holdsDatabase,
   type OpenColumnFamily,
@@ -24,7 +20,7 @@ import {
 } from '../engine/database.js'
 import { readProperties } from '../engine/engine-stats.js'
 import { FORMAT_VERSION, type FormatMeta, isEmpty, writeMeta } from '../format/meta.js'
-import { mirror } from './mirror.js'
+import { mirror, readThrough } from './mirror.js'
 
 /**
  * A backup is a database like any other, with a mark in its meta entry. The mark says "under way"
@@ -77,8 +73,11 @@ export async function backUp(
       copy: { ...copy, complete: true, completedAt: new Date(now()).toISOString() }
     })
     const check = (): void => {
+      options.signal?.throwIfAborted()
       if (stopped()) throw new Error('the store is closing')
     }
+    // An earlier backup may be all that is left of what a damaged file held.
+    if (present !== null) await readThrough(view, check)
     const target = { path, begin: { ...meta, copy }, finish }
     return await copyInto(view, source.columnFamily, target, check, options)
   } catch (error) {
@@ -117,6 +116,14 @@ export async function restoreBackup(
     const target = { path, begin: { ...meta, copy }, finish }
     return await copyInto(source.db, columnFamily, target, () => {}, options)
   } catch (error) {
+    if (isUnreadable(error)) {
+      throw new BackupUnusableError(
+        source.path,
+        'is damaged',
+        '"sled-session verify" tells more. Use an earlier backup, or move what can be read with "sled-session export" and "import".',
+        { cause: error }
+      )
+    }
     throw failure('restore a backup', error, options.signal)
   } finally {
     await source.close()
@@ -249,5 +256,5 @@ function parseMeta(bytes: Buffer | null): Meta {
 /** Errors of ours already say what to do, and who aborts wants their own reason. */
 function failure(operation: string, error: unknown, signal: AbortSignal | undefined): unknown {
   if (signal?.aborted === true && error === signal.reason) return error
-  return isOurs(error) ? error : storeFailure(operation, error)
+  return isOurs(error) ? error : databaseFailure(operation, error)
 }

@@ -46,6 +46,15 @@ export async function mirror(
   }
 }
 
+/** Rejects if there is anything in a column family that cannot be read. */
+export async function readThrough(source: RocksDatabase, check: () => void): Promise<void> {
+  const all = new Cursor(source)
+  for (await all.fill(); !all.atEnd; await all.fill()) {
+    check()
+    while (all.head !== null) all.take()
+  }
+}
+
 /** Moves past the lower of two keys, or past both if they are the same. */
 function step(
   wanted: Cursor,

@@ -12,7 +12,9 @@ import {
 } from '../../format/keys.js'
 import { decodeRecord } from '../../format/record-codec.js'
 import type { RocksDatabase } from '../engine/binding.js'
-import type { Entry } from '../engine/read-batch.js'
+import { isUnreadable } from '../engine/damage.js'
+import { type Entry, readEach } from '../engine/read-batch.js'
+import { type Gap, Walk } from '../engine/walk.js'
 import { FORMAT_VERSION } from '../format/meta.js'
 
 /** Small enough that one batch of the largest records does not hold up the event loop. */
@@ -20,16 +22,19 @@ const BATCH = 32
 /** A damaged database may have millions of problems; some are enough to know what happened. */
 const MOST_LISTED = 100
 
+const KINDS = [
+  'format',
+  'unreadable',
+  'corrupt-record',
+  'missing-expiry-entry',
+  'missing-principal-entry',
+  'stray-expiry-entry',
+  'stray-principal-entry',
+  'unknown-key'
+] as const
+
 /** What can be wrong; see docs/durability.md for what each means and what to do. */
-export type ProblemKind =
-  | 'format'
-  | 'unreadable'
-  | 'unknown-key'
-  | 'corrupt-record'
-  | 'missing-expiry-entry'
-  | 'missing-principal-entry'
-  | 'stray-expiry-entry'
-  | 'stray-principal-entry'
+export type ProblemKind = (typeof KINDS)[number]
 
 /** One thing that is wrong. Nothing here reveals an id or data. */
 export interface VerificationProblem {
@@ -50,6 +55,8 @@ export interface Verification {
   quarantined: number
   /** How many problems there are in all; none if the store is sound. */
   problems: number
+  /** How many there are of each kind. */
+  readonly kinds: Record<ProblemKind, number>
   /** The first of them, at most 100. */
   readonly listed: VerificationProblem[]
 }
@@ -85,6 +92,7 @@ class Verifier {
     principalEntries: 0,
     quarantined: 0,
     problems: 0,
+    kinds: Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<ProblemKind, number>,
     listed: []
   }
 
@@ -101,16 +109,23 @@ class Verifier {
     try {
       if (await this.#checkFormat()) await this.#checkAll()
     } catch (error) {
-      // Below the checksum of our records, RocksDB has its own for each block of a file.
+      if (!isUnreadable(error)) throw error
       this.#report('unreadable', null, `RocksDB cannot read on: ${(error as Error).message}`)
     }
     return this.#found
   }
 
+  /** Below the checksum of our records, RocksDB has its own for each block of a file. */
+  #reportGap({ gt, gte, error }: Gap): void {
+    const kind = kindOf(gt ?? gte ?? META_KEY)
+    const reason = (error as Error).message
+    this.#report('unreadable', null, `RocksDB cannot read a block behind a ${kind}: ${reason}`)
+  }
+
   /** Resolves to whether the rest is in a format that this version can judge. */
   async #checkFormat(): Promise<boolean> {
-    const [meta = null] = await this.#read([META_KEY])
-    const format = meta === null ? null : formatIn(meta)
+    const [meta = null] = await readEach(this.#view, [META_KEY])
+    const format = Buffer.isBuffer(meta) ? formatIn(meta) : null
     this.#found.format = format
     if (format === null) {
       this.#report('format', null, 'the key 0x00, which names the format, is missing or unreadable')
@@ -122,14 +137,11 @@ class Verifier {
   }
 
   async #checkAll(): Promise<void> {
-    let batch: Entry[] = []
-    for await (const entry of this.#view.iterator({}, { capacity: BATCH })) {
-      batch.push(entry)
-      if (batch.length < BATCH) continue
-      await this.#checkBatch(batch)
-      batch = []
-    }
-    await this.#checkBatch(batch)
+    const walk = new Walk({ db: this.#view }, ALL_KEYS, { limit: BATCH }, (gap) =>
+      this.#reportGap(gap)
+    )
+    for await (const entries of walk) await this.#checkBatch(entries)
+    this.#progress(this.#found)
   }
 
   async #checkBatch(entries: Entry[]): Promise<void> {
@@ -168,7 +180,10 @@ class Verifier {
         key: principalKey(principal, handle)
       })
     }
-    const values = await this.#read(expected.map(({ key }) => key))
+    const values = await readEach(
+      this.#view,
+      expected.map(({ key }) => key)
+    )
     for (const [index, { record, kind }] of expected.entries()) {
       if (values[index] === null) this.#report(kind, record.handle, DETAILS[kind])
     }
@@ -176,13 +191,18 @@ class Verifier {
 
   async #checkIndex(entries: Entry[]): Promise<void> {
     const handles = entries.map(({ key }) => handleIn(key))
-    const values = await this.#read(handles.map(recordKey))
+    const values = await readEach(this.#view, handles.map(recordKey))
     for (const [index, { key }] of entries.entries()) {
       const handle = handles[index] as string
       const expiry = kindOf(key) === 'expiry'
       if (expiry) this.#found.expiryEntries++
       else this.#found.principalEntries++
       const bytes = values[index] ?? null
+      if (bytes instanceof Error) {
+        // Each is in this index, and in that of users only some.
+        if (expiry) this.#report('unreadable', handle, `its record: ${bytes.message}`)
+        continue
+      }
       if (bytes === null ? await this.#isQuarantined(handle) : names(bytes, handle, key)) continue
       const kind = expiry ? 'stray-expiry-entry' : 'stray-principal-entry'
       this.#report(kind, handle, DETAILS[kind])
@@ -191,26 +211,20 @@ class Verifier {
 
   /** Quarantine takes the record alone: bytes that do not decode do not say how they are indexed. */
   async #isQuarantined(handle: string): Promise<boolean> {
-    const [bytes = null] = await this.#read([quarantineKey(handle)])
+    const [bytes = null] = await readEach(this.#view, [quarantineKey(handle)])
     return bytes !== null
-  }
-
-  async #read(keys: Buffer[]): Promise<(Buffer | null)[]> {
-    if (keys.length === 0) return []
-    const batch = this.#view.read({ capacity: keys.length, autoDestroy: true })
-    const values = keys.map((key) => batch.get(key))
-    batch.tryFlush()
-    return Promise.all(values)
   }
 
   #report(kind: ProblemKind, handle: string | null, detail: string): void {
     this.#found.problems++
+    this.#found.kinds[kind]++
     if (this.#found.listed.length >= MOST_LISTED) return
     const session = handle === null ? null : shortHandle(handle)
     this.#found.listed.push({ kind, session, detail })
   }
 }
 
+const ALL_KEYS = { gte: META_KEY, lt: Buffer.alloc(66, 0xff) }
 const INDEXES = new Set(['expiry', 'principal'])
 
 const DETAILS = {
