@@ -171,21 +171,24 @@ export class SessionManager {
    */
   async get(handleOrId: string): Promise<Session | null> {
     const record = await this.#find(handleOrId)
-    return record === null ? null : this.#detach(record, null, false)
+    return record === null ? null : new Session(this.#detach(record, null, false))
   }
 
   /**
-   * Changes a session and resolves when that is stored.
+   * Changes a session and resolves when that is stored. If its visitor gets a new id meanwhile,
+   * what `fn` has changed is stored under that.
    *
-   * @returns false if there is no such session
+   * @returns false if there is no such session, or none any more when it was to be stored: it has
+   *   ended, or is another user's by then. Nothing is changed then
    * @throws whatever `fn` throws
    */
   async update(handleOrId: string, fn: (session: Session) => unknown): Promise<boolean> {
-    const session = await this.get(handleOrId)
-    if (session === null) return false
-    await fn(session)
-    await session.save()
-    return true
+    const record = await this.#find(handleOrId)
+    if (record === null) return false
+    const work = this.#detach(record, null, false)
+    work.followRenewals()
+    await fn(new Session(work))
+    return work.saveFollowing()
   }
 
   /**
@@ -242,11 +245,13 @@ export class SessionManager {
     const { store } = this.#policy
     if (Array.isArray(decoded)) {
       const found = await this.#guard('load a session', () => findLive(store, decoded))
-      return typeof found === 'string' ? null : this.#detach(found.record, found.cookie.id, true)
+      return typeof found === 'string'
+        ? null
+        : new Session(this.#detach(found.record, found.cookie.id, true))
     }
     const { id } = decoded
     const record = await this.#guard('load a session', async () => store.load(id))
-    return record === null ? null : this.#detach(record, id, true)
+    return record === null ? null : new Session(this.#detach(record, id, true))
   }
 
   /**
@@ -411,12 +416,12 @@ export class SessionManager {
     announce(events.revoked, this.#policy.sessionName, record.handle)
   }
 
-  #detach(record: SessionRecord, id: string | null, active: boolean): Session {
+  #detach(record: SessionRecord, id: string | null, active: boolean): UnitOfWork {
     const policy = active ? this.#policy : { ...this.#policy, rolling: false }
     if (policy.rolling) noteActivity(record, policy)
     const work = new UnitOfWork(policy, record, id, 'none')
     work.end()
-    return new Session(work)
+    return work
   }
 
   async #guard<T>(operation: string, work: () => Promise<T>): Promise<T> {

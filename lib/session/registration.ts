@@ -1,12 +1,13 @@
 import type { DeadlineLimits, Expiry } from '../record/expiry.js'
-import type { SessionStore, StoreLogger } from '../store/session-store.js'
+import type { GuardedStore } from '../store/guarded-store.js'
+import type { StoreLogger } from '../store/session-store.js'
 import type { BackgroundSaves } from './background-saves.js'
 import type { Turnstile } from './turnstile.js'
 
 /** What all sessions of one registration have in common. */
 export interface Registration extends DeadlineLimits {
   readonly sessionName: string
-  readonly store: SessionStore
+  readonly store: GuardedStore
   readonly log: StoreLogger
   readonly now: () => number
   readonly expiry: Expiry

@@ -279,9 +279,8 @@ export class Session {
 
   /** The user whom the session belongs to, or `null` before login. */
   get principal(): string | null {
-    return this.#work.record === null || this.#work.record.destroyed
-      ? null
-      : this.#work.record.principal
+    const { record } = this.#work
+    return record === null || this.#work.isDead(record) ? null : record.principal
   }
 
   /**

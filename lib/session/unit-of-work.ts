@@ -3,7 +3,7 @@ import { announce, announceFailure, announceStoreFailure, events } from '../even
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
 import { Attended } from './attended.js'
-import { type Holder, type HolderChange, isLogin, isSilent, type Keep } from './login.js'
+import { type Holder, type HolderChange, isLeft, isLogin, isSilent, type Keep } from './login.js'
 import type { Registration } from './registration.js'
 import type { Leave } from './turnstile.js'
 import {
@@ -33,6 +33,8 @@ export class UnitOfWork extends WorkingRecord {
   private failures: { readonly by: Attended<unknown>; readonly error: unknown }[] | null = null
   /** This request itself has ended the session, and begun no other. */
   private endedHere = false
+  /** The session has ended elsewhere, and took along what was to be stored. */
+  private missed = false
   /** Whether the visitor has a cookie of ours, or will have had one. */
   private hasCookie: boolean
 
@@ -60,6 +62,18 @@ export class UnitOfWork extends WorkingRecord {
     if (!this.ended) await this.store(record)
     else if (this.stored) await this.saveDetached(record)
     else this.dropUnsent(record)
+  }
+
+  /**
+   * As `save`, for who has called `followRenewals`: what was changed is stored in the session that
+   * this one was renewed to.
+   *
+   * @returns false if the session has ended, and its changes with it
+   */
+  async saveFollowing(): Promise<boolean> {
+    await this.save()
+    if (this.record?.destroyed) await this.follow(this.record)
+    return !this.missed
   }
 
   /** Whether the response may have something to wait for; false is certain. */
@@ -141,7 +155,7 @@ export class UnitOfWork extends WorkingRecord {
 
   /** Whether the session has ended, be it by this request or by another. */
   get isOver(): boolean {
-    return this.record?.destroyed ?? this.endedHere
+    return this.record === null ? this.endedHere : this.isDead(this.record)
   }
 
   /**
@@ -306,8 +320,10 @@ export class UnitOfWork extends WorkingRecord {
       throw announceStoreFailure(this.policy.sessionName, SAVE, error)
     }
     if (this.record === record) {
-      if (record.destroyed) this.lost(record)
-      else if (swapped) this.keepSwapped(record, key, value, text)
+      if (!record.destroyed) {
+        if (swapped) this.keepSwapped(record, key, value, text)
+      } else if (this.isDead(record)) this.lost(record)
+      else this.change(key, text)
     }
     return swapped || record.destroyed
   }
@@ -339,6 +355,7 @@ export class UnitOfWork extends WorkingRecord {
   }
 
   private leave(record: SessionRecord): void {
+    this.missed = true
     if (this.stored && !this.ended) this.policy.store.release(record)
     this.reset(null, null)
     this.cookie = 'none'
@@ -386,8 +403,10 @@ export class UnitOfWork extends WorkingRecord {
     saving.then(() => {
       record.storedRevision = Math.max(record.storedRevision, revision)
       // Unless this request itself has ended it meanwhile, and is on another by now.
-      if (record.destroyed && this.record === record) this.lost(record)
-      else announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
+      if (record.destroyed && this.record === record) {
+        if (this.isDead(record)) this.lost(record)
+        else this.restoreChanges(changes)
+      } else announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
       done(null)
     }, failed)
   }
@@ -457,11 +476,17 @@ export class UnitOfWork extends WorkingRecord {
   }
 
   private async saveDetached(record: SessionRecord): Promise<void> {
-    if (this.isUnshared) return this.store(record)
+    if (this.isUnshared) await this.store(record)
+    else await this.saveShared(record)
+    const current = this.record
+    if (current?.destroyed && !this.isDead(current)) await this.follow(current)
+  }
+
+  private async saveShared(record: SessionRecord): Promise<void> {
     const { store } = this.policy
     const held = await store.loadByHandle(record.handle)
     if (held === null) {
-      this.lost(record)
+      if (!record.destroyed || this.isDead(record)) this.lost(record)
       return
     }
     try {
@@ -478,6 +503,28 @@ export class UnitOfWork extends WorkingRecord {
       await this.store(held)
     } finally {
       store.release(held)
+    }
+  }
+
+  /** Goes on with the record that a renewal has put in the place of this one, and changes that. */
+  private async follow(record: SessionRecord): Promise<void> {
+    const { store, sessionName } = this.policy
+    let next: SessionRecord | null
+    try {
+      next = await store.successorOf(record)
+    } catch (error) {
+      throw announceStoreFailure(sessionName, READ, error)
+    }
+    try {
+      // Unless another save of this request was here first.
+      if (this.record === record) {
+        // What was meant for one user is nothing for the next.
+        if (next === null || isLeft(record, next)) this.lost(record)
+        else this.carryOver(record, next)
+      }
+      await this.saveChanges()
+    } finally {
+      if (next !== null) store.release(next)
     }
   }
 
@@ -507,6 +554,7 @@ export class UnitOfWork extends WorkingRecord {
   }
 
   private lost(record: SessionRecord): void {
+    this.missed = true
     this.forgetChanges()
     this.policy.log.debug(
       { session: shortHandle(record.handle) },

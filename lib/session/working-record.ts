@@ -45,6 +45,8 @@ export class WorkingRecord {
   /** What the browser is told if nothing begins after all. */
   protected cookieBefore: CookieAction = 'none'
   private sealed: (() => Error) | null = null
+  /** What the record had when this began to follow it; `null` for who does not. */
+  private followed: Pick<SessionRecord, 'expiry' | 'metadata'> | null = null
 
   constructor(
     policy: Registration,
@@ -79,7 +81,19 @@ export class WorkingRecord {
 
   /** What can be read: a session that was destroyed under this request has nothing more to say. */
   get data(): ReadonlyMap<string, string> {
-    return this.record === null || this.record.destroyed ? NO_DATA : this.record.data
+    return this.record === null || this.isDead(this.record) ? NO_DATA : this.record.data
+  }
+
+  /** Whoever follows renewals reads on in what was there: what comes of it goes to the new record. */
+  isDead(record: SessionRecord): boolean {
+    return record.destroyed && this.followed === null
+  }
+
+  /** What is changed from here on is meant for the session, whatever id it has by then. */
+  followRenewals(): void {
+    if (this.record === null) return
+    const { expiry, metadata } = this.record
+    this.followed = { expiry, metadata }
   }
 
   get expiry(): Expiry {
@@ -271,13 +285,36 @@ export class WorkingRecord {
   /** Finds the values that were changed in place. One that cannot be stored stays as it was. */
   protected collect(): void {
     const handed = this.handed
-    if (handed === null || this.record === null || this.record.destroyed) return
+    if (handed === null || this.record === null || this.isDead(this.record)) return
     try {
       handed.collect(this.policy.maxRecordSize, (key, text) => this.change(key, text))
     } catch (error) {
       this.handed = null
       throw error
     }
+  }
+
+  /** Changes the next record of the session as this one was. */
+  protected carryOver(from: SessionRecord, next: SessionRecord): void {
+    const { changes, dirty, followed } = this
+    this.record = next
+    this.id = null
+    this.changes = null
+    this.dirty = false
+    this.followRenewals()
+    for (const [key, text] of changes ?? []) this.change(key, text)
+    if (from.metadata !== followed?.metadata) next.metadata = from.metadata
+    if (from.expiry !== followed?.expiry) next.expiry = from.expiry
+    if (!dirty) return
+    next.revision++
+    noteActivity(next, this.policy)
+    this.markDirty()
+  }
+
+  /** Changes that were to be stored, and that the end of the record kept out. */
+  protected restoreChanges(changes: ReadonlyMap<string, string | undefined> | null): void {
+    this.changes = new Map([...(changes ?? []), ...(this.changes ?? [])])
+    this.dirty = true
   }
 
   protected change(key: string, text: string | undefined): void {

@@ -141,14 +141,27 @@ export class GuardedStore implements SessionStore {
     if (renewal === undefined || !(await renewal.renewing.catch(() => false))) {
       return this.#bound('destroy a session', [record], () => this.#store.destroy(record))
     }
-    if (this.#renewals.has(renewal.fresh)) return this.destroy(renewal.fresh)
-    const successor = await this.loadByHandle(renewal.fresh.handle)
+    const successor = await this.successorOf(record)
     if (successor === null) return
     try {
       await this.destroy(successor)
     } finally {
       this.release(successor)
     }
+  }
+
+  /**
+   * The record that a session goes on with since this one of it was renewed, here or elsewhere,
+   * held as by `load`; `null` if the session has ended.
+   */
+  async successorOf(record: SessionRecord): Promise<SessionRecord | null> {
+    const renewal = this.#renewals.get(record)
+    if (await renewal?.renewing.catch(() => false))
+      return this.successorOf((renewal as Renewal).fresh)
+    const { handle } = record
+    const alive = await this.loadByHandle(handle)
+    if (alive !== null) return alive
+    return this.#bound(LOAD, [], async () => this.#store.loadSuccessor?.(handle) ?? null)
   }
 
   async *handlesOf(principal: string): AsyncGenerator<string[]> {

@@ -5,6 +5,7 @@ import { BackgroundSaves } from '../../lib/session/background-saves.js'
 import { Session as SessionClass } from '../../lib/session/session.js'
 import { Turnstile } from '../../lib/session/turnstile.js'
 import { UnitOfWork } from '../../lib/session/unit-of-work.js'
+import { GuardedStore } from '../../lib/store/guarded-store.js'
 import { createApp, temporaryFolder } from '../support/app.js'
 import { bind, visitor } from '../support/visitor.js'
 
@@ -53,7 +54,7 @@ test('callbacks are refused, as nobody would call them', async (t) => {
 
 /** A session outside of any application, whose updates wait no longer than this. */
 function sessionWith(maxWait: number): SessionClass {
-  const store = new MemoryStore()
+  const store = new GuardedStore(new MemoryStore())
   const id = createSessionId()
   const log = { debug() {}, info() {}, warn() {}, error() {} }
   const policy = {
