@@ -27,6 +27,13 @@ class ModelSession {
   readonly data = new Map<string, string>()
   readonly updating = new Set<string>()
   dead = false
+  /** What it goes on as since a request has renewed it. */
+  renewed: ModelSession | null = null
+
+  end(): void {
+    this.dead = true
+    this.renewed?.end()
+  }
 }
 
 /** One request that stays open while the property drives it, step by step. */
@@ -40,6 +47,8 @@ class OpenRequest {
   updating = 0
   /** What it has begun to store and not awaited. */
   storing = 0
+  /** Its session gets a new id: another renewal waits for that, and happens later. */
+  renewing = false
   /** Its session had been ended by another request when its handler returned. */
   lost = false
   /** It had begun a session, and left nothing in it that is to be stored. */
@@ -179,13 +188,24 @@ class World {
       request.set(key, JSON.stringify(value))
     }
     if (what === 'destroy') {
-      this.#store(request, session.destroy())
+      const ending = session.destroy()
+      this.#store(request, ending)
       request.move(null)
+      if (model?.renewed) {
+        // A logout that a renewal has overtaken ends what that has made, once it is made.
+        await ending
+        model.end()
+      }
     }
-    if (what === 'regenerate') {
-      this.#store(request, session.regenerate())
+    if (what === 'regenerate' && !request.renewing) {
+      request.renewing = true
+      const renewal = session.regenerate().finally(() => {
+        request.renewing = false
+      })
+      this.#store(request, renewal)
       const renewed = model === null || gone ? null : new ModelSession()
       for (const [name, text] of request.data) renewed?.data.set(name, text)
+      if (model !== null && renewed !== null) model.renewed = renewed
       request.move(renewed)
     }
   }
