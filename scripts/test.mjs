@@ -15,15 +15,23 @@ const SLOW = [
   'test/store/redis/',
   'test/store/conformance',
   'test/store/rocksdb/backup',
+  'test/store/rocksdb/binding',
   'test/store/rocksdb/cache',
   'test/store/rocksdb/corruption',
   'test/store/rocksdb/crash',
   'test/store/rocksdb/disk-full',
   'test/store/rocksdb/power',
   'test/store/rocksdb/reaper',
+  'test/session/holders',
   'test/session/interleaving',
+  'test/session/rejected-writes',
+  'test/session/renewal-races',
+  'test/http/answers',
   'test/http/attacks',
-  'test/http/fuzz'
+  'test/http/cookie-form',
+  'test/http/exclusive-turns',
+  'test/http/fuzz',
+  'test/http/many-sessions'
 ]
 
 const isFast = process.argv.includes('--fast')

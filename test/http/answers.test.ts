@@ -3,6 +3,7 @@ import { type Test, test } from 'tap'
 import { MemoryStore, type SledSessionOptions, sledSession } from '../../lib/index.js'
 import { ANSWERS, type Outcome, serveAnswers } from '../support/answers.js'
 import { createApp, TestClock } from '../support/app.js'
+import { needs } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 import { CLIENTS, createRedisApp, somePrefix } from '../support/redis-app.js'
 
@@ -49,7 +50,7 @@ for (const [store, options] of Object.entries(STORES)) {
   })
 }
 
-test('answers are as without the plugin: Redis', async (t) => {
+test('answers are as without the plugin: Redis', needs('redis-server'), async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const client = await CLIENTS.redis?.(t, redis.url)

@@ -10,6 +10,7 @@ import {
 import { RedisStore } from '../../lib/redis.js'
 import { cookieOf, createApp, listen } from '../support/app.js'
 import { Gate } from '../support/gate.js'
+import { needsFor } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 import { CLIENTS, somePrefix } from '../support/redis-app.js'
 import { until } from '../support/until.js'
@@ -134,7 +135,7 @@ const STORES: Record<string, (t: Test) => Promise<SledSessionOptions>> = {
 }
 
 for (const [name, options] of Object.entries(STORES)) {
-  test(`a renewal beside it opens no second door: ${name}`, async (t) => {
+  test(`a renewal beside it opens no second door: ${name}`, needsFor(name), async (t) => {
     const app = await createApp(t, await options(t))
     const { shop, ask } = addShop(app)
     const { cookie } = await ask('/in')

@@ -8,6 +8,7 @@ import {
 } from '../../lib/index.js'
 import { RedisStore } from '../../lib/redis.js'
 import { TestClock } from '../support/app.js'
+import { needs, needsFor } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 import { CLIENTS, somePrefix } from '../support/redis-app.js'
 import { bind, visitor } from '../support/visitor.js'
@@ -47,35 +48,39 @@ async function loggedIn(t: Test, options: SledSessionOptions) {
 }
 
 for (const [kind, place] of Object.entries(STORES)) {
-  test(`${kind}: regenerate that does not keep all logs out, whatever it keeps`, async (t) => {
-    const none = { principal: null, metadata: null, expiry: 'session-end' }
-    for (const [options, keys] of [
-      [{ keep: ['theme'] }, ['theme']],
-      [['theme'], ['theme']],
-      [{ keep: [] }, []],
-      [{ keep: false }, []]
-    ] as const) {
-      const { run, who } = await loggedIn(t, await place(t))
-      const before = who.cookie
-      await run(async ({ session, server }) => {
-        await session.regenerate(options)
-        t.equal(session.principal, null, 'at once')
-        t.same(await server.sessions.list('ann'), [])
+  test(
+    `${kind}: regenerate that does not keep all logs out, whatever it keeps`,
+    needsFor(kind),
+    async (t) => {
+      const none = { principal: null, metadata: null, expiry: 'session-end' }
+      for (const [options, keys] of [
+        [{ keep: ['theme'] }, ['theme']],
+        [['theme'], ['theme']],
+        [{ keep: [] }, []],
+        [{ keep: false }, []]
+      ] as const) {
+        const { run, who } = await loggedIn(t, await place(t))
+        const before = who.cookie
+        await run(async ({ session, server }) => {
+          await session.regenerate(options)
+          t.equal(session.principal, null, 'at once')
+          t.same(await server.sessions.list('ann'), [])
+        })
+        t.not(who.cookie, before)
+        t.same(await run(({ session }) => seen(session)), { ...none, keys })
+      }
+      const { run } = await loggedIn(t, await place(t))
+      await run(({ session }) => session.regenerate())
+      t.same(await run(({ session }) => seen(session)), {
+        principal: 'ann',
+        metadata: 'phone',
+        keys: ['cart', 'theme'],
+        expiry: 'inactivity'
       })
-      t.not(who.cookie, before)
-      t.same(await run(({ session }) => seen(session)), { ...none, keys })
     }
-    const { run } = await loggedIn(t, await place(t))
-    await run(({ session }) => session.regenerate())
-    t.same(await run(({ session }) => seen(session)), {
-      principal: 'ann',
-      metadata: 'phone',
-      keys: ['cart', 'theme'],
-      expiry: 'inactivity'
-    })
-  })
+  )
 
-  test(`${kind}: what one user leaves does not reach the next one`, async (t) => {
+  test(`${kind}: what one user leaves does not reach the next one`, needsFor(kind), async (t) => {
     for (const renew of [true, false]) {
       const { run } = await loggedIn(t, await place(t))
       await run(({ session }) => session.setPrincipal('bob', { renew }))
@@ -88,7 +93,7 @@ for (const [kind, place] of Object.entries(STORES)) {
     }
   })
 
-  test(`${kind}: nor does it by way of nobody`, async (t) => {
+  test(`${kind}: nor does it by way of nobody`, needsFor(kind), async (t) => {
     for (const renew of [true, false]) {
       const { run } = await loggedIn(t, await place(t))
       await run(({ session }) => session.setPrincipal(null, { renew }))
@@ -102,7 +107,7 @@ for (const [kind, place] of Object.entries(STORES)) {
     }
   })
 
-  test(`${kind}: keep names what stays`, async (t) => {
+  test(`${kind}: keep names what stays`, needsFor(kind), async (t) => {
     for (const renew of [true, false]) {
       for (const [keep, keys] of [
         [['theme', 'nothing'], ['theme']],
@@ -120,63 +125,71 @@ for (const [kind, place] of Object.entries(STORES)) {
     }
   })
 
-  test(`${kind}: from nobody to somebody data stays, unless keep says otherwise`, async (t) => {
-    for (const [keep, keys] of [
-      [undefined, ['cart', 'theme']],
-      [['cart'], ['cart']],
-      [false, []]
-    ] as const) {
-      const { run } = bind(await visitor(t, await place(t)))
-      await run(({ session }) => {
-        session.set('cart', 'book')
-        session.set('theme', 'dark')
-      })
-      await run(async ({ session }) => {
-        session.expiry = onInactivity({ days: 30 })
-        await session.setPrincipal('ann', keep === undefined ? {} : { keep })
-      })
-      t.same(await run(({ session }) => seen(session)), {
-        principal: 'ann',
-        metadata: null,
-        keys,
-        expiry: 'inactivity'
-      })
-      await run(({ session }) => session.setPrincipal('ann'))
-      t.same(await run(({ session }) => session.keys().sort()), keys, 'the same user again')
+  test(
+    `${kind}: from nobody to somebody data stays, unless keep says otherwise`,
+    needsFor(kind),
+    async (t) => {
+      for (const [keep, keys] of [
+        [undefined, ['cart', 'theme']],
+        [['cart'], ['cart']],
+        [false, []]
+      ] as const) {
+        const { run } = bind(await visitor(t, await place(t)))
+        await run(({ session }) => {
+          session.set('cart', 'book')
+          session.set('theme', 'dark')
+        })
+        await run(async ({ session }) => {
+          session.expiry = onInactivity({ days: 30 })
+          await session.setPrincipal('ann', keep === undefined ? {} : { keep })
+        })
+        t.same(await run(({ session }) => seen(session)), {
+          principal: 'ann',
+          metadata: null,
+          keys,
+          expiry: 'inactivity'
+        })
+        await run(({ session }) => session.setPrincipal('ann'))
+        t.same(await run(({ session }) => session.keys().sort()), keys, 'the same user again')
+      }
     }
-  })
+  )
 
-  test(`${kind}: a login begins the absolute timeout anew, and a renewal does not`, async (t) => {
-    for (const renew of [true, false]) {
-      const clock = new TestClock()
-      const options = { now: clock.now, absoluteTimeout: { hours: 12 } }
-      const { run } = bind(await visitor(t, { ...options, ...(await place(t)) }))
-      const visit = async () => run(({ session }) => session.principal)
-      await run(({ session }) => {
-        session.set('cart', 'book')
-        t.equal(session.authenticatedAt, null)
-      })
-      clock.advance({ seconds: 11 * HOURS })
-      const login = new Date(clock.time)
-      await run(async ({ session }) => {
-        await session.setPrincipal('ann', { renew })
-        t.same([session.authenticatedAt, session.createdAt], [login, login])
-      })
-      clock.advance({ seconds: 6 * HOURS })
-      t.equal(await visit(), 'ann')
-      await run(async ({ session, server }) => {
-        t.same(session.authenticatedAt, login)
-        t.same((await server.sessions.list('ann'))[0]?.createdAt, login)
-        await session.setPrincipal('ann', { renew })
-        await session.regenerate()
-        t.same(session.authenticatedAt, login, 'the same user again is no login')
-      })
-      clock.advance({ seconds: 6 * HOURS - 1 })
-      t.equal(await visit(), 'ann')
-      clock.advance({ seconds: 1 })
-      t.equal(await visit(), null)
+  test(
+    `${kind}: a login begins the absolute timeout anew, and a renewal does not`,
+    needsFor(kind),
+    async (t) => {
+      for (const renew of [true, false]) {
+        const clock = new TestClock()
+        const options = { now: clock.now, absoluteTimeout: { hours: 12 } }
+        const { run } = bind(await visitor(t, { ...options, ...(await place(t)) }))
+        const visit = async () => run(({ session }) => session.principal)
+        await run(({ session }) => {
+          session.set('cart', 'book')
+          t.equal(session.authenticatedAt, null)
+        })
+        clock.advance({ seconds: 11 * HOURS })
+        const login = new Date(clock.time)
+        await run(async ({ session }) => {
+          await session.setPrincipal('ann', { renew })
+          t.same([session.authenticatedAt, session.createdAt], [login, login])
+        })
+        clock.advance({ seconds: 6 * HOURS })
+        t.equal(await visit(), 'ann')
+        await run(async ({ session, server }) => {
+          t.same(session.authenticatedAt, login)
+          t.same((await server.sessions.list('ann'))[0]?.createdAt, login)
+          await session.setPrincipal('ann', { renew })
+          await session.regenerate()
+          t.same(session.authenticatedAt, login, 'the same user again is no login')
+        })
+        clock.advance({ seconds: 6 * HOURS - 1 })
+        t.equal(await visit(), 'ann')
+        clock.advance({ seconds: 1 })
+        t.equal(await visit(), null)
+      }
     }
-  })
+  )
 }
 
 test('an expiry that this request has set is for whoever logs in', async (t) => {
@@ -203,25 +216,29 @@ test('clear leaves everything but the data', async (t) => {
   })
 })
 
-test('on a store of several processes, what another one sets for a user does not stay either', async (t) => {
-  redis ??= startRedis()
-  const client = await CLIENTS.redis?.(t, (await redis).url)
-  if (client === undefined) throw new Error('no client')
-  const prefix = somePrefix()
-  const one = bind(await visitor(t, { store: new RedisStore({ client, prefix }) }))
-  const other = bind(await visitor(t, { store: new RedisStore({ client, prefix }) }))
-  for (const renew of [true, false]) {
-    one.who.cookie = ''
-    await one.run(({ session }) => session.set('cart', 'book'))
-    other.who.cookie = one.who.cookie
-    await one.run(async ({ session }) => {
-      await other.run(async (request) => {
-        request.session.set('secret', 'of ann')
-        await request.session.setPrincipal('ann', { renew: false })
+test(
+  'on a store of several processes, what another one sets for a user does not stay either',
+  needs('redis-server'),
+  async (t) => {
+    redis ??= startRedis()
+    const client = await CLIENTS.redis?.(t, (await redis).url)
+    if (client === undefined) throw new Error('no client')
+    const prefix = somePrefix()
+    const one = bind(await visitor(t, { store: new RedisStore({ client, prefix }) }))
+    const other = bind(await visitor(t, { store: new RedisStore({ client, prefix }) }))
+    for (const renew of [true, false]) {
+      one.who.cookie = ''
+      await one.run(({ session }) => session.set('cart', 'book'))
+      other.who.cookie = one.who.cookie
+      await one.run(async ({ session }) => {
+        await other.run(async (request) => {
+          request.session.set('secret', 'of ann')
+          await request.session.setPrincipal('ann', { renew: false })
+        })
+        await session.setPrincipal('bob', { renew })
       })
-      await session.setPrincipal('bob', { renew })
-    })
-    t.match(await one.run(({ session }) => seen(session)), { principal: 'bob' })
-    t.notOk(await one.run(({ session }) => session.has('secret')), `renew: ${renew}`)
+      t.match(await one.run(({ session }) => seen(session)), { principal: 'bob' })
+      t.notOk(await one.run(({ session }) => session.has('secret')), `renew: ${renew}`)
+    }
   }
-})
+)

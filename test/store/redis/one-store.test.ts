@@ -1,13 +1,14 @@
 import { test } from 'tap'
 import { RedisStore } from '../../../lib/redis.js'
 import { createApp } from '../../support/app.js'
+import { needs } from '../../support/needs.js'
 import { startRedis } from '../../support/redis.js'
 import { CLIENTS, somePrefix } from '../../support/redis-app.js'
 
 const REFUSED = { code: 'SLED_SESSION_INVALID_OPTION', message: /"prefix".*another store/ }
 const CONTEXT = { now: Date.now, log: { debug() {}, info() {}, warn() {}, error() {} } }
 
-test('two stores of a process are never on the same keys', async (t) => {
+test('two stores of a process are never on the same keys', needs('redis-server'), async (t) => {
   const server = await startRedis()
   const elsewhere = await startRedis()
   t.teardown(() => Promise.all([server.stop(), elsewhere.stop()]))
