@@ -29,7 +29,7 @@ export const ColumnFamilyError: ErrorClass<
   [path: string, problem: string, remedy: string, ...Options]
 > = createError('SLED_SESSION_COLUMN_FAMILY', 'The database "%s" %s. %s')
 
-/** RocksDB refused to open the database for a reason of its own; `cause` has its words. */
+/** The engine refused to open the database for a reason of its own; `cause` has its words. */
 export const DatabaseOpenError: ErrorClass<[path: string, reason: string, ...Options]> =
   createError(
     'SLED_SESSION_DATABASE_OPEN',
@@ -37,8 +37,9 @@ export const DatabaseOpenError: ErrorClass<[path: string, reason: string, ...Opt
   )
 
 /** The native module could not be loaded. */
-export const BindingUnavailableError: ErrorClass<[reason: string, remedy: string, ...Options]> =
-  createError('SLED_SESSION_BINDING_UNAVAILABLE', 'Cannot load rocksdb-native: %s. %s')
+export const BindingUnavailableError: ErrorClass<
+  [name: string, reason: string, remedy: string, ...Options]
+> = createError('SLED_SESSION_BINDING_UNAVAILABLE', 'Cannot load %s: %s. %s')
 
 /** The database was written by a newer version, in a format that this one does not know. */
 export const FormatUnsupportedError: ErrorClass<
@@ -48,12 +49,12 @@ export const FormatUnsupportedError: ErrorClass<
   'The database "%s" has format %s, this version knows formats up to %s. It was left untouched: run the version that wrote it, or a newer one.'
 )
 
-/** The column family is not one of this plugin's, or its format entry is damaged. */
+/** What is in the database is not this plugin's, or its format entry is damaged. */
 export const FormatUnreadableError: ErrorClass<
-  [path: string, columnFamily: string, found: string, remedy: string, ...Options]
+  [path: string, found: string, remedy: string, ...Options]
 > = createError(
   'SLED_SESSION_FORMAT_UNREADABLE',
-  'The database "%s" has entries in the column family "%s", but %s. It was left untouched. %s'
+  'The database "%s" has entries %s. It was left untouched. %s'
 )
 
 /** A value handed to the session cannot be stored. Nothing was changed. */

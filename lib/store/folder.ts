@@ -72,6 +72,12 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
+/** Device and inode: the same by whichever path it is reached. */
+export async function identify(path: string): Promise<string> {
+  const { dev, ino } = await stat(path, { bigint: true })
+  return `${dev}:${ino}`
+}
+
 /**
  * One level at a time: Node's own recursive mkdir never returns where the kernel says ENOENT for
  * ever, as under /proc.

@@ -70,11 +70,12 @@ app.get('/', async (request) => {
 const ENTRIES = `
 import { conformanceCases } from 'fastify-sled-session/conformance'
 import { toExpressStore } from 'fastify-sled-session/express'
+import { LmdbStore } from 'fastify-sled-session/lmdb'
 import { sessionMetrics } from 'fastify-sled-session/prometheus'
 import { RedisStore } from 'fastify-sled-session/redis'
 import { takeOver } from 'fastify-sled-session/take-over'
 
-export const entries: object[] = [conformanceCases, toExpressStore, sessionMetrics, RedisStore, takeOver]
+export const entries: object[] = [conformanceCases, toExpressStore, sessionMetrics, LmdbStore, RedisStore, takeOver]
 `
 
 test('the tarball works in an empty project: import, require and types', async (t) => {

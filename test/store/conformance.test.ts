@@ -9,8 +9,15 @@ import { conformanceCases, type StorePlace } from '../../lib/conformance.js'
 import { MemoryStore } from '../../lib/index.js'
 import type { RedisClient } from '../../lib/redis.js'
 import { recordKey } from '../../lib/store/format/keys.js'
+import { openDatabase } from '../../lib/store/lmdb/engine/database.js'
 import { borrowDatabase } from '../../lib/store/rocksdb/engine/database.js'
 import { RocksDBStore } from '../../lib/store/rocksdb/rocksdb-store.js'
+import {
+  lmdbInTrouble,
+  lmdbStoreOfAnotherProcess,
+  type Trouble,
+  temporaryFolder
+} from '../support/lmdb.js'
 import { needs } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 import { redisStoreOfAnotherProcess } from '../support/redis-app.js'
@@ -50,6 +57,34 @@ test('RocksDB', async (t) => {
 test('memory', async (t) => {
   const place = { durable: false, createStore: () => new MemoryStore() }
   for (const { name, run } of conformanceCases(() => place)) await t.test(name, run)
+})
+
+async function lmdbPlace(): Promise<StorePlace> {
+  const path = await temporaryFolder()
+  const trouble: Trouble = { failing: null }
+  return {
+    createStore: () => lmdbStoreOfAnotherProcess({ path }, lmdbInTrouble(trouble)),
+    break(what) {
+      trouble.failing = what
+    },
+    mend() {
+      trouble.failing = null
+    },
+    async damage(handle) {
+      const database = await openDatabase(path)
+      const key = recordKey(handle)
+      const entry = database.read(database.sessions, key)
+      const bytes = Buffer.from(entry?.bytes ?? [])
+      bytes[60] = (bytes[60] ?? 0) ^ 1
+      await database.sessions.put(key, bytes, entry?.version)
+      await database.close()
+    },
+    dispose: () => rm(path, { recursive: true })
+  }
+}
+
+test('LMDB', async (t) => {
+  for (const { name, run } of conformanceCases(lmdbPlace)) await t.test(name, run)
 })
 
 /** A client whose server is out of memory, or whose connection is lost, when told so. */

@@ -9,6 +9,8 @@ const RECORD = 0x01
 const EXPIRY = 0x02
 const PRINCIPAL = 0x03
 const QUARANTINE = 0x04
+const LEASE = 0x05
+const SUCCESSOR = 0x06
 
 const HASH_BYTES = 32
 const TIME_BYTES = 8
@@ -100,6 +102,18 @@ export function recordsBehind(handle: string): { gt: Buffer; lt: Buffer } {
 export function quarantineKey(handle: string): Buffer {
   const key = recordKey(handle)
   key[0] = QUARANTINE
+  return key
+}
+
+/** `0x05`, SHA-256 of its name: a lease. */
+export function leaseKey(name: string): Buffer {
+  return Buffer.concat([Buffer.from([LEASE]), hash('sha256', name, 'buffer')])
+}
+
+/** `0x06`, hash: what the session that had this handle goes on as. */
+export function successorKey(handle: string): Buffer {
+  const key = recordKey(handle)
+  key[0] = SUCCESSOR
   return key
 }
 

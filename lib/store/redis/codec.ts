@@ -70,17 +70,6 @@ export function messageOf(
   }
 }
 
-/** What turns the one into the other. */
-export function difference(
-  from: ReadonlyMap<string, string>,
-  to: ReadonlyMap<string, string>
-): Map<string, string | undefined> {
-  const changes = new Map<string, string | undefined>()
-  for (const key of from.keys()) if (!to.has(key)) changes.set(key, undefined)
-  for (const [key, text] of to) if (from.get(key) !== text) changes.set(key, text)
-  return changes
-}
-
 /** @throws {RecordCorruptError} */
 export function decodeHash(handle: string, fields: ReadonlyMap<string, string>): RedisRecord {
   const record = new RedisRecord(

@@ -17,10 +17,11 @@ import {
   text
 } from '../../record/option.js'
 import type { SessionRecord } from '../../record/record.js'
+import { difference } from '../merge.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 import type { RedisClient } from './client.js'
-import { decodeHash, difference, fieldOf, knownOf, messageOf } from './codec.js'
+import { decodeHash, fieldOf, knownOf, messageOf } from './codec.js'
 import { handleOfMember, memberOf, RedisKeys } from './keys.js'
 import { type Known, RedisRecord } from './redis-record.js'
 import {

@@ -1,6 +1,7 @@
-import { readdir, readlink, stat } from 'node:fs/promises'
+import { readdir, readlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseLockedError } from '../../../errors.js'
+import { identify } from '../../folder.js'
 
 /** A folder that is in use; to be given up once. */
 export type GiveUp = () => void
@@ -50,12 +51,6 @@ export function heldHere(path: string, options?: { cause: unknown }): Error {
     'register the plugin once, give each registration a path of its own, or open the database yourself and hand it to each as "db" with a columnFamily of its own.',
     options
   )
-}
-
-/** Device and inode: the same by whichever path it is reached. */
-async function identify(path: string): Promise<string> {
-  const { dev, ino } = await stat(path, { bigint: true })
-  return `${dev}:${ino}`
 }
 
 interface Claim {

@@ -2,11 +2,11 @@ import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { ColumnFamilyError, DatabaseLockedError, PathUnusableError } from '../../../errors.js'
 import { prepareFolder } from '../../folder.js'
+import { keepFilesPrivate } from '../../private-files.js'
 import { loadBinding, type RocksBinding, type RocksDatabase } from './binding.js'
 import { claimFolder, refuseIfOpenHere } from './claim.js'
 import { removeOldLogs } from './old-logs.js'
 import { explainOpenFailure } from './open-failure.js'
-import { keepFilesPrivate } from './private-files.js'
 
 /** An open column family and how to let go of it. */
 export interface OpenColumnFamily {

@@ -33,7 +33,9 @@ export function explainLoadFailure(error: unknown, machine = thisMachine()): Err
   const texts: string[] = []
   for (let at = error; at instanceof Error; at = at.cause) texts.push(at.message)
   const reason = texts.join(': ') || String(error)
-  return new BindingUnavailableError(reason, remedyFor(reason, machine), { cause: error })
+  return new BindingUnavailableError('rocksdb-native', reason, remedyFor(reason, machine), {
+    cause: error
+  })
 }
 
 function remedyFor(reason: string, machine: Machine): string {

@@ -1,22 +1,11 @@
 import { FormatUnreadableError, FormatUnsupportedError } from '../../../errors.js'
 import { META_KEY } from '../../format/keys.js'
+import { encodeMeta, type FormatMeta, parseMeta } from '../../format/meta.js'
 import type { RocksDatabase } from '../engine/binding.js'
 import type { OpenColumnFamily } from '../engine/database.js'
 
 /** The storage format that this version writes. */
 export const FORMAT_VERSION = 1
-
-/** What the meta entry says, as JSON. Others may keep more in it, which stays as it is. */
-export interface FormatMeta {
-  readonly format: number
-  readonly createdAt?: string
-  /** A migration that is under way: to which format, and the last key done in base64url. */
-  readonly migrating?: { readonly to: number; readonly after: string }
-  /** The migrations that are done. */
-  readonly migrated?: readonly { readonly to: number; readonly at: string }[]
-  /** When a copy from another store last made this one the same. */
-  readonly copied?: string
-}
 
 /**
  * Reads the format that a column family is in, and changes nothing.
@@ -40,8 +29,7 @@ export async function checkFormat(
   if (meta.format < known && readOnly) {
     throw new FormatUnreadableError(
       path,
-      columnFamily,
-      `the older format ${meta.format}`,
+      `in the column family "${columnFamily}", but in the older format ${meta.format}`,
       'Open it once to write, as a server does: that migrates it.'
     )
   }
@@ -61,19 +49,6 @@ export async function writeMeta(db: RocksDatabase, meta: FormatMeta): Promise<vo
   await batch.flush()
 }
 
-export function encodeMeta(meta: FormatMeta): Buffer {
-  return Buffer.from(JSON.stringify(meta))
-}
-
-function parseMeta(bytes: Buffer): FormatMeta | null {
-  try {
-    const meta = JSON.parse(bytes.toString()) as FormatMeta | null
-    return meta !== null && Number.isSafeInteger(meta.format) && meta.format > 0 ? meta : null
-  } catch {
-    return null
-  }
-}
-
 export async function isEmpty(db: RocksDatabase): Promise<boolean> {
   for await (const _ of db.iterator({ gte: META_KEY }, { limit: 1, values: false })) return false
   return true
@@ -82,8 +57,7 @@ export async function isEmpty(db: RocksDatabase): Promise<boolean> {
 function unreadable(path: string, columnFamily: string, found: string): Error {
   return new FormatUnreadableError(
     path,
-    columnFamily,
-    found,
+    `in the column family "${columnFamily}", but ${found}`,
     'If it belongs to an application of its own, choose another "columnFamily" or "path". If sessions were in it, see "sled-session verify" and restore a backup.'
   )
 }

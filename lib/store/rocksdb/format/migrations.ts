@@ -1,9 +1,10 @@
 import { META_KEY } from '../../format/keys.js'
+import { encodeMeta, type FormatMeta } from '../../format/meta.js'
 import type { StoreContext } from '../../session-store.js'
 import type { RocksDatabase, RocksWriteBatch } from '../engine/binding.js'
 import type { OpenColumnFamily } from '../engine/database.js'
 import { readEntries } from '../engine/read-batch.js'
-import { checkFormat, encodeMeta, type FormatMeta, writeFirstMeta } from './meta.js'
+import { checkFormat, writeFirstMeta } from './meta.js'
 
 /** One step from a format to the next. */
 export interface Migration {

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { BackupUnusableError, FormatUnsupportedError, isOurs } from '../../../errors.js'
 import { readOptions } from '../../../record/option.js'
 import { META_KEY } from '../../format/keys.js'
+import type { FormatMeta } from '../../format/meta.js'
 import {
   type BackupResult,
   checkLongOperation,
@@ -19,7 +20,7 @@ import {
   openReadOnly
 } from '../engine/database.js'
 import { readProperties } from '../engine/engine-stats.js'
-import { FORMAT_VERSION, type FormatMeta, isEmpty, writeMeta } from '../format/meta.js'
+import { FORMAT_VERSION, isEmpty, writeMeta } from '../format/meta.js'
 import { mirror, readThrough } from './mirror.js'
 
 /**

@@ -1,6 +1,6 @@
 import { chmod, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { clearInterval, setInterval } from '../../../timers.js'
+import { clearInterval, setInterval } from '../timers.js'
 
 /** How soon a new file in a folder that others may enter is closed to them, in ms. */
 const LOOK_EVERY = 1000
@@ -40,7 +40,8 @@ export async function keepFilesPrivate(path: string): Promise<() => Promise<void
   }
 }
 
-async function restrictFiles(path: string): Promise<void> {
+/** As they are at this moment. */
+export async function restrictFiles(path: string): Promise<void> {
   const names = await readdir(path).catch(() => [])
   await Promise.all(
     names.map(async (name) => {

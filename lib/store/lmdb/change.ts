@@ -1,0 +1,107 @@
+import type { Database } from './engine/database.js'
+import { StoredSession } from './stored-session.js'
+
+/** Something that is to be done to stored sessions in one atomic step. */
+export interface Change {
+  /** Of the sessions that it reads and writes. */
+  readonly handles: readonly string[]
+  /**
+   * Makes the change, in memory. Called again if another process was faster, with what is stored
+   * then; so what it does beside that waits for `settled`.
+   */
+  apply(session: (handle: string) => StoredSession): void
+  /** Called when it is durable, or with the reason why nothing of it was written. */
+  settled(error: Error | null): void
+  /** How often LMDB has refused to commit it. */
+  refusals: number
+}
+
+/** Changes that have sessions in common, and so are written together or not at all. */
+export class Unit {
+  readonly changes: Change[] = []
+  /** It was read as it was written. */
+  committed = false
+  #settled = false
+  readonly #sessions = new Map<string, StoredSession>()
+
+  get handles(): Iterable<string> {
+    return this.#sessions.keys()
+  }
+
+  /** Reads what is stored and makes the changes. One that throws is settled, and the others stay. */
+  plan(database: Database, changes: readonly Change[]): void {
+    const session = (handle: string): StoredSession => {
+      let found = this.#sessions.get(handle)
+      if (found === undefined) {
+        found = new StoredSession(database, handle)
+        this.#sessions.set(handle, found)
+      }
+      return found
+    }
+    for (const change of changes) {
+      try {
+        for (const handle of change.handles) session(handle)
+        change.apply(session)
+        this.changes.push(change)
+      } catch (error) {
+        change.settled(error as Error)
+      }
+    }
+  }
+
+  get changed(): StoredSession[] {
+    return [...this.#sessions.values()].filter((session) => session.changed)
+  }
+
+  /**
+   * Resolves when all is flushed, to whether it was written: false if another process has changed
+   * one of the sessions since they were read.
+   */
+  async write(database: Database): Promise<boolean> {
+    const changed = this.changed
+    const conditions: Promise<boolean>[] = []
+    // Nothing may follow an inner condition in an outer one: where there must be no entry, the
+    // binding forgets that the outer one has failed.
+    const writeFrom = (at: number): void => {
+      const session = changed[at]
+      if (session === undefined) {
+        for (const each of changed) each.write(database)
+      } else {
+        const { key, version } = session
+        conditions.push(database.sessions.ifVersion(key, version, () => writeFrom(at + 1)))
+      }
+    }
+    writeFrom(0)
+    return (await Promise.all(conditions)).every(Boolean)
+  }
+
+  /** Whether the database holds all that was written. False may also mean: and was changed again. */
+  isStored(database: Database): boolean {
+    return this.changed.every((session) => session.isStored(database))
+  }
+
+  /** Only the first time counts, which is what it returns: what was acknowledged is flushed later. */
+  settle(error: Error | null): boolean {
+    if (this.#settled) return false
+    this.#settled = true
+    for (const change of this.changes) change.settled(error)
+    return true
+  }
+}
+
+/** Sorts changes, in their order, by the sessions that they have in common. */
+export function groupBySession(changes: readonly Change[]): Change[][] {
+  const groups = new Map<string, Change[]>()
+  for (const change of changes) {
+    const group: Change[] = []
+    for (const handle of change.handles) {
+      const other = groups.get(handle)
+      if (other === undefined || other === group) continue
+      group.push(...other)
+      for (const { handles } of other) for (const each of handles) groups.set(each, group)
+    }
+    group.push(change)
+    for (const handle of change.handles) groups.set(handle, group)
+  }
+  return [...new Set(groups.values())]
+}

@@ -1,0 +1,56 @@
+import { FormatUnreadableError, FormatUnsupportedError } from '../../errors.js'
+import { META_KEY } from '../format/keys.js'
+import { encodeMeta, type FormatMeta, parseMeta } from '../format/meta.js'
+import type { Database } from './engine/database.js'
+import { newBirth, nextVersion } from './engine/version.js'
+
+/** The storage format that this version writes. */
+export const FORMAT_VERSION = 1
+
+/**
+ * Reads the format of a database; an empty one gets that of this version.
+ *
+ * @throws {FormatUnsupportedError} {@link FormatUnreadableError}
+ */
+export async function openFormat(database: Database, now: number): Promise<FormatMeta> {
+  const first = { format: FORMAT_VERSION, createdAt: new Date(now).toISOString() }
+  // Of several processes that open an empty one at a time, one writes.
+  if (readMeta(database) === null) await writeMeta(database, null, first)
+  database.refresh()
+  const meta = readMeta(database)?.meta ?? first
+  if (meta.format > FORMAT_VERSION) {
+    throw new FormatUnsupportedError(database.path, meta.format, FORMAT_VERSION)
+  }
+  return meta
+}
+
+/** @returns `null` if the database is empty */
+export function readMeta(database: Database): { meta: FormatMeta; version: number } | null {
+  const entry = database.read(database.notes, META_KEY)
+  if (entry === null) {
+    if (database.isEmpty()) return null
+    throw unreadable(database.path, 'but no format entry')
+  }
+  const meta = parseMeta(entry.bytes)
+  if (meta === null) throw unreadable(database.path, 'but a format entry that cannot be read')
+  return { meta, version: entry.version }
+}
+
+/** Resolves when it is durable, to whether the entry still had this version. */
+export function writeMeta(
+  { notes }: Database,
+  version: number | null,
+  meta: FormatMeta
+): Promise<boolean> {
+  return notes.ifVersion(META_KEY, version, () => {
+    notes.put(META_KEY, encodeMeta(meta), nextVersion(newBirth(0)))
+  })
+}
+
+function unreadable(path: string, found: string): Error {
+  return new FormatUnreadableError(
+    path,
+    found,
+    'If sessions were in it, see "sled-session verify" and restore a backup.'
+  )
+}

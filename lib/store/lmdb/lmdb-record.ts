@@ -1,0 +1,18 @@
+import { IndexedRecord } from '../format/indexed-record.js'
+import type { Known } from '../merge.js'
+
+/** A record with what was last read or written, so that a save changes only what its holder has. */
+export class LmdbRecord extends IndexedRecord {
+  /** `null` before the first save. */
+  known: Known | null = null
+  /** Which session it is of all that had its handle. */
+  birth = 0
+  /** Its last write, if that is under way: the next one builds on what it leaves behind. */
+  writing: Promise<void> | null = null
+
+  /** Notes that a key has this encoded value in what is stored; `undefined` for none. */
+  learn(key: string, text: string | undefined): void {
+    if (text === undefined) this.known?.data.delete(key)
+    else this.known?.data.set(key, text)
+  }
+}

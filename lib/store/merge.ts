@@ -1,0 +1,103 @@
+import type { Expiry } from '../record/expiry.js'
+import type { SessionRecord } from '../record/record.js'
+import type { SessionChanges } from './session-store.js'
+
+/** What is stored of a session, as far as the holder of its record knows. */
+export interface Known {
+  readonly createdAt: number
+  readonly expiry: Expiry | null
+  readonly principal: string | null
+  readonly metadata: string | null
+  readonly data: Map<string, string>
+}
+
+/** What will be known of a record once it is stored as it is. */
+export function knownOf(record: SessionRecord): Known {
+  const { createdAt, expiry, principal, metadata, data } = record
+  return { createdAt, expiry, principal, metadata, data: new Map(data) }
+}
+
+/** Brings what one request has changed into what is stored, which another may have changed. */
+export function mergeChanges(
+  stored: SessionRecord,
+  record: SessionRecord,
+  known: Known,
+  changes: SessionChanges
+): void {
+  const moved = record.principal !== known.principal
+  if (moved && stored.principal !== null && stored.principal !== record.principal) {
+    // The user who goes takes along what other processes have set in the meantime.
+    for (const key of stored.data.keys()) if (!record.data.has(key)) stored.apply(key, undefined)
+  }
+  if (moved) stored.principal = record.principal
+  if (record.createdAt !== known.createdAt) stored.createdAt = record.createdAt
+  if (record.metadata !== known.metadata) stored.metadata = record.metadata
+  mergeExpiry(stored, record, known)
+  for (const [key, text] of changes) stored.apply(key, text)
+}
+
+/** Fills a blank record that is to take the place of a stored one. */
+export function mergeInto(
+  target: SessionRecord,
+  stored: SessionRecord,
+  fresh: SessionRecord,
+  known: Known,
+  keep: boolean | readonly string[]
+): void {
+  if (keep === false) {
+    target.inherit(fresh, null)
+    return
+  }
+  const moved = fresh.principal !== known.principal
+  const another = stored.principal !== known.principal && stored.principal !== fresh.principal
+  // Another process has made it somebody else's, and so what is in it.
+  const theirs = another && moved && stored.principal !== null
+  const keepAll = keep === true && !theirs
+  target.principal = keepAll && !moved ? stored.principal : fresh.principal
+  target.metadata = keepAll && fresh.metadata === known.metadata ? stored.metadata : fresh.metadata
+  target.expiry = stored.expiry
+  target.expiresAt = stored.expiresAt
+  mergeExpiry(target, fresh, known)
+  for (const [key, text] of stored.data) {
+    if (keepAll || (keep !== true && keep.includes(key))) target.apply(key, text)
+  }
+  for (const [key, text] of difference(known.data, fresh.data)) target.apply(key, text)
+}
+
+/** What turns the one into the other. */
+export function difference(
+  from: ReadonlyMap<string, string>,
+  to: ReadonlyMap<string, string>
+): Map<string, string | undefined> {
+  const changes = new Map<string, string | undefined>()
+  for (const key of from.keys()) if (!to.has(key)) changes.set(key, undefined)
+  for (const [key, text] of to) if (from.get(key) !== text) changes.set(key, text)
+  return changes
+}
+
+/**
+ * A request that changed the rules decides; otherwise those that are stored do, and a deadline
+ * under the same rules never moves back.
+ */
+function mergeExpiry(stored: SessionRecord, record: SessionRecord, known: Known): void {
+  stored.lastSeenAt = Math.max(stored.lastSeenAt, record.lastSeenAt)
+  if (!isSameExpiry(record.expiry, known.expiry)) {
+    stored.expiry = record.expiry
+    stored.expiresAt = record.expiresAt
+  } else if (isSameExpiry(stored.expiry, known.expiry)) {
+    stored.expiresAt = Math.max(stored.expiresAt, record.expiresAt)
+  }
+}
+
+function isSameExpiry(one: Expiry | null, other: Expiry | null): boolean {
+  if (one === other) return true
+  if (one === null || other === null) return false
+  switch (one.kind) {
+    case 'session-end':
+      return other.kind === 'session-end'
+    case 'inactivity':
+      return other.kind === 'inactivity' && other.milliseconds === one.milliseconds
+    case 'date-time':
+      return other.kind === 'date-time' && other.at === one.at
+  }
+}
