@@ -57,4 +57,4 @@ export type {
 export type { CacheStats, ReaperStats, StoreStats, WriteStats } from './store/stats.js'
 export { type CopyOptions, type CopyResult, copySessions } from './transfer/copy.js'
 export { type ExportOptions, exportSessions } from './transfer/export.js'
-export { type ImportResult, importSessions } from './transfer/import.js'
+export { type ImportOptions, type ImportResult, importSessions } from './transfer/import.js'

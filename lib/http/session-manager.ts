@@ -322,7 +322,7 @@ export class SessionManager {
 
   /**
    * Stores the sessions of an export, in the place of those with the same handle. Run it again if
-   * it stopped.
+   * it stopped. Whoever may import can log in as anyone: let nobody else give you such a text.
    *
    * @param source the text of an export, in pieces: a file stream, a request's body
    * @throws `SLED_SESSION_IMPORT_REFUSED` naming the first line that is wrong
@@ -331,8 +331,8 @@ export class SessionManager {
     source: AsyncIterable<string | Uint8Array>,
     options?: LongOperation
   ): Promise<ImportResult> {
-    const { store, now } = this.#policy
-    return importSessions(store, source, { ...options, now })
+    const { store, now, maxRecordSize } = this.#policy
+    return importSessions(store, source, { ...options, maxRecordSize, now })
   }
 
   /** Works on a user's sessions, a bounded number of them at a time. */

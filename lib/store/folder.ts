@@ -27,10 +27,11 @@ export async function prepareFolder(path: string): Promise<void> {
   try {
     await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
   } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
     const { mode, uid } = await stat(path)
     throw new PathUnusableError(
       path,
-      `it is not writable (owner ${uid}, mode ${(mode & 0o777).toString(8)})`,
+      `it is not writable (${code}, owner ${uid}, mode ${(mode & 0o777).toString(8)})`,
       'Give this process the right to read and write there.',
       { cause: error }
     )

@@ -1,6 +1,7 @@
 import { type Expiry, MAX_TIME } from '../record/expiry.js'
 import { isHandle } from '../record/handle.js'
 import { checkPrincipal } from '../record/principal.js'
+import { printableJson } from '../record/printable.js'
 import { SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue } from '../record/value.js'
 
@@ -49,7 +50,7 @@ export function recordLine(record: SessionRecord): string {
   }
   fields.push(`"data":{${plain}}`)
   if (typed.length > 0) fields.push(`"typed":{${typed}}`)
-  return `{${fields}}\n`
+  return `${printableJson(`{${fields}}`)}\n`
 }
 
 function isTyped(text: string): boolean {
@@ -195,8 +196,8 @@ function plainValue(value: unknown): string {
 
 /** A tagged value must mean something, and not surprise a visitor's request later. */
 function typedValue(value: unknown): string {
-  const text = `!${JSON.stringify(value)}`
   try {
+    const text = `!${JSON.stringify(value)}`
     if (encodeValue('', decodeValue(text), UNBOUNDED) === text) return text
   } catch {}
   throw new LineProblem('has a typed value that stands for nothing')

@@ -1,5 +1,5 @@
 import { ImportRefusedError } from '../errors.js'
-import { clock, option, readOptions, refuse } from '../record/option.js'
+import { bytes, clock, type Option, option, readOptions, refuse } from '../record/option.js'
 import type { SessionRecord } from '../record/record.js'
 import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
@@ -16,9 +16,28 @@ export interface ImportResult {
   readonly expired: number
 }
 
+/** Options of {@link importSessions}. */
+export interface ImportOptions extends LongOperation {
+  /**
+   * The most bytes that one session may hold, as the plugin's option; a larger one is refused.
+   * It bounds the memory that a line takes, too. Default 65,536.
+   */
+  maxRecordSize?: number
+  /** The clock, in ms since 1970. Default the system's. */
+  now?: () => number
+}
+
+const MIB = 1024 * 1024
+/** As much as JSON makes of data and metadata at most, with each character escaped. */
+const LINE_PER_BYTE = 16
+/** For the times, the user and the handle. */
+const LINE_BEYOND_DATA = 16 * 1024
+const LONGEST_LINE = 64 * MIB
+
 /**
  * Stores the sessions of an export. Each takes the place of a stored one with the same handle, so
- * that an import that stopped can simply be run again.
+ * that an import that stopped can simply be run again. Whoever may import can log in as anyone: the
+ * handle of a line is the hash of an id that its writer may know, and its principal is believed.
  *
  * @param source the text of an export, in pieces: a file stream, a request's body
  * @throws {ImportRefusedError} naming the first line that is wrong, and nothing that stands in it;
@@ -27,18 +46,18 @@ export interface ImportResult {
 export async function importSessions(
   store: SessionStore,
   source: AsyncIterable<string | Uint8Array>,
-  options: LongOperation & { now?: () => number } = {}
+  options: ImportOptions = {}
 ): Promise<ImportResult> {
   sessionStore(store, 'store')
   const pieces: unknown = (source as Partial<typeof source> | null)?.[Symbol.asyncIterator]
   if (typeof pieces !== 'function') refuse('source', 'must be a stream or another async iterable')
-  const { onProgress, signal, now } = readOptions(OPTIONS, options)
+  const { onProgress, signal, now, maxRecordSize } = readOptions(OPTIONS, options)
   let expired = 0
   const writer = new RecordWriter(store, (written) => {
     signal?.throwIfAborted()
     onProgress?.({ done: written + expired, total: null })
   })
-  for await (const record of recordsIn(source)) {
+  for await (const record of recordsIn(source, maxRecordSize)) {
     if (record.expiresAt <= now()) expired++
     else await writer.add(record)
   }
@@ -46,16 +65,23 @@ export async function importSessions(
   return { imported: writer.written, expired }
 }
 
-const OPTIONS = { ...LONG_OPERATION, now: option(clock, Date.now) }
+const OPTIONS = {
+  ...LONG_OPERATION,
+  maxRecordSize: option(bytes(256, 16 * MIB), 65_536),
+  now: option(clock, Date.now)
+} satisfies Record<keyof ImportOptions, Option<unknown>>
 
 /** The records of an export, each line checked, and at the end that all lines have come. */
 async function* recordsIn(
-  source: AsyncIterable<string | Uint8Array>
+  source: AsyncIterable<string | Uint8Array>,
+  maxRecordSize: number
 ): AsyncGenerator<SessionRecord> {
+  const tooLarge = `has more than a session may hold, ${maxRecordSize} bytes: "maxRecordSize" sets that`
+  const longest = Math.min(LONGEST_LINE, LINE_PER_BYTE * maxRecordSize + LINE_BEYOND_DATA)
   let number = 0
   let records = 0
   let footer: number | null = null
-  for await (const text of linesOf(source)) {
+  for await (const text of linesOf(source, longest, tooLarge)) {
     const line = parse(text, ++number)
     if (footer !== null) throw new ImportRefusedError(number, 'stands behind the last one')
     if ((line.kind === 'header') !== (number === 1)) {
@@ -64,6 +90,10 @@ async function* recordsIn(
     }
     if (line.kind === 'footer') footer = line.sessions
     if (line.kind !== 'record') continue
+    const { size, metadata } = line.record
+    if (size > maxRecordSize || Buffer.byteLength(metadata ?? '') > maxRecordSize) {
+      throw new ImportRefusedError(number, tooLarge)
+    }
     records++
     yield line.record
   }

@@ -1,14 +1,17 @@
 import { ImportRefusedError } from '../errors.js'
 
-/** Four times what the largest session may take, for what JSON adds. */
-const LONGEST_LINE = 64 * 1024 * 1024
-
 /**
- * The lines of a stream, none longer than 64 MiB in memory.
+ * The lines of a stream.
  *
- * @throws {ImportRefusedError} for a line that is longer
+ * @param longest the most characters that one may have: no more are held
+ * @param tooLong what is said of a longer one
+ * @throws {ImportRefusedError}
  */
-export async function* linesOf(source: AsyncIterable<string | Uint8Array>): AsyncGenerator<string> {
+export async function* linesOf(
+  source: AsyncIterable<string | Uint8Array>,
+  longest: number,
+  tooLong: string
+): AsyncGenerator<string> {
   const decoder = new TextDecoder()
   let pieces: string[] = []
   let length = 0
@@ -17,6 +20,7 @@ export async function* linesOf(source: AsyncIterable<string | Uint8Array>): Asyn
     const text = typeof chunk === 'string' ? chunk : decoder.decode(chunk, { stream: true })
     let start = 0
     for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', start)) {
+      if (length + end - start > longest) throw new ImportRefusedError(number, tooLong)
       pieces.push(text.slice(start, end))
       yield pieces.join('')
       pieces = []
@@ -26,7 +30,7 @@ export async function* linesOf(source: AsyncIterable<string | Uint8Array>): Asyn
     }
     pieces.push(text.slice(start))
     length += text.length - start
-    if (length > LONGEST_LINE) throw new ImportRefusedError(number, 'is too long')
+    if (length > longest) throw new ImportRefusedError(number, tooLong)
   }
   const rest = pieces.join('')
   if (rest !== '') yield rest

@@ -2,9 +2,10 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { SessionRecord } from '../../lib/index.js'
+import { printable } from '../../lib/record/printable.js'
 import { holderIn } from '../../lib/store/rocksdb/engine/lock.js'
 import { CommandError, ExitCode, exitCodeOf, messageOf } from '../../lib/tools/cli/exit-code.js'
-import { bytes, printable } from '../../lib/tools/cli/output.js'
+import { bytes } from '../../lib/tools/cli/output.js'
 import { temporaryFolder } from '../support/app.js'
 import { contentsOf, createDatabase, fill, json, runCommand } from '../support/command.js'
 import { someRecord } from '../support/sessions.js'
@@ -133,10 +134,10 @@ test('texts for people', (t) => {
   t.equal(exitCodeOf(new CommandError(ExitCode.NotFound, '')), 5)
   t.equal(exitCodeOf(Object.assign(new Error(), { code: 'EPIPE' })), 141)
   t.equal(exitCodeOf('thrown'), 1)
-  t.equal(messageOf('thrown'), 'thrown')
+  t.equal(messageOf('thrown'), 'thrown.')
   const cause = new Error('disk full')
   const code = 'SLED_SESSION_STORE_UNAVAILABLE'
-  t.equal(messageOf(Object.assign(new Error('no', { cause }), { code })), 'no (disk full)')
+  t.equal(messageOf(Object.assign(new Error('no', { cause }), { code })), 'no: disk full.')
   t.end()
 })
 

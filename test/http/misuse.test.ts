@@ -124,10 +124,10 @@ test('no shared cache may keep a response that sets the cookie', async (t) => {
   t.same(sent, ['no-store', 'no-store', 'no-store', 'Private', 'no-store', 'no-store'])
 })
 
-test('a request that is printed shows neither id nor data', async (t) => {
+test('what the plugin adds to a request shows neither id nor data when it is printed', async (t) => {
   const { run, who } = bind(await visitor(t))
   await run(({ session }) => session.set('card', 'number 4111'))
-  // The Cookie header itself is the request's own.
+  // The Cookie header and request.cookies are the request's own, and show what the visitor sent.
   const printed = (request: object): string =>
     Object.getOwnPropertySymbols(request)
       .filter(({ description }) => description?.startsWith('fastify-sled-session'))

@@ -33,7 +33,7 @@ export async function contents(store: SessionStore): Promise<object[]> {
 }
 
 /** A short form of one that begins with two dashes would look like an option in a command. */
-function someHandle(): string {
+export function someHandle(): string {
   for (;;) {
     const handle = handleOf(createSessionId())
     if (!handle.startsWith('--')) return handle

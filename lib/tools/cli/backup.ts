@@ -6,6 +6,7 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
+  RESUMES,
   type Start,
   withProgress,
   withReader
@@ -25,7 +26,7 @@ export function addBackupCommands(program: Command, start: Start): void {
         'a new one, or that of an earlier backup: only changes are written then'
       )
       .action((path: string, folder: string, options: CommonOptions) =>
-        start(options, (c) => backUp(path, folder, c))
+        start(options, (c) => backUp(path, folder, c), RESUMES)
       )
   )
   program.addCommand(
@@ -35,7 +36,7 @@ export function addBackupCommands(program: Command, start: Start): void {
       .argument('<backup>', 'folder of the backup')
       .argument('<database>', 'a new or empty folder')
       .action((backup: string, path: string, options: CommonOptions) =>
-        start(options, (c) => restore(backup, path, c))
+        start(options, (c) => restore(backup, path, c), RESUMES)
       )
   )
 }

@@ -23,11 +23,21 @@ export interface CommonOptions {
 export type Run = (context: Context) => Promise<ExitCode>
 
 /** Takes over how a command is run from here on: errors, signals and the end of the process. */
-export type Start = (options: CommonOptions, run: Run) => Promise<void>
+export type Start = (options: CommonOptions, run: Run, resumes?: Resumes) => Promise<void>
+
+/** Whether a command that was stopped goes on where it was when it is run again. Default: no. */
+export interface Resumes {
+  readonly resumes: true
+}
+
+export const RESUMES: Resumes = { resumes: true }
 
 /** A command with what all of them have. */
 export function createCommand(name: string, description: string, examples: string[]): Command {
-  const shown = examples.map((example) => `  $ sled-session ${example}`).join('\n')
+  const shown = examples
+    .map((example) => (example.includes('sled-session ') ? example : `sled-session ${example}`))
+    .map((example) => `  $ ${example}`)
+    .join('\n')
   return new Command(name)
     .description(description)
     .option('--json', 'write JSON, for scripts')

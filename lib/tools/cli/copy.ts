@@ -7,6 +7,7 @@ import {
   type Context,
   createCommand,
   logTo,
+  RESUMES,
   type Start,
   withProgress,
   withReader,
@@ -34,7 +35,7 @@ export function addCopyCommand(program: Command, start: Start): void {
       .requiredOption('--to <place>', 'the same; what is newer there stays')
       .option('--mirror', 'delete from the target what the source no longer has')
       .option('--overwrite-newer', 'give up what is newer in the target')
-      .action((options: CopyCommandOptions) => start(options, (c) => copy(options, c)))
+      .action((options: CopyCommandOptions) => start(options, (c) => copy(options, c), RESUMES))
   )
 }
 

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { access, stat, statfs } from 'node:fs/promises'
+import { access, readdir, stat, statfs } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { findForbiddenFile } from '../../store/folder.js'
@@ -86,6 +86,13 @@ async function checkFolder(folder: string): Promise<Finding[]> {
     if (existing !== folder) {
       const detail = `${folder} does not exist; the server will make it`
       return [{ check, state: 'ok', detail }, ...findings]
+    }
+    if (!(await holdsDatabase(folder))) {
+      const empty = (await readdir(folder)).length === 0
+      const detail = empty
+        ? 'empty; the server will make a database in it'
+        : 'holds other files and no database: is it the right one?'
+      return [{ check, state: empty ? 'ok' : 'warning', detail }, ...findings]
     }
     const open = (info.mode & 0o077) !== 0 && process.platform !== 'win32'
     const detail = open

@@ -8,6 +8,7 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
+  RESUMES,
   type Start,
   withWriter
 } from './command.js'
@@ -41,7 +42,9 @@ export function addEndingCommands(program: Command, start: Start): void {
       'reap ./storage'
     ])
       .argument('<database>', 'folder of the database')
-      .action((path: string, options: CommonOptions) => start(options, (c) => reap(path, c)))
+      .action((path: string, options: CommonOptions) =>
+        start(options, (c) => reap(path, c), RESUMES)
+      )
   )
 }
 

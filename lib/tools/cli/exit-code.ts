@@ -36,11 +36,44 @@ export function exitCodeOf(error: unknown): ExitCode {
   return ExitCode.Failed
 }
 
-/** One line that says what went wrong, with what caused it where only that tells. */
+/** One line that says what went wrong and all that caused it, in the words of the command. */
 export function messageOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  const { code } = error as { code?: unknown }
-  const { cause } = error
-  const tellsAll = code !== 'SLED_SESSION_STORE_UNAVAILABLE' || !(cause instanceof Error)
-  return tellsAll ? error.message : `${error.message} (${messageOf(cause)})`
+  const texts = reasonsOf(error).map((text) => text.replace(/\.?$/, ''))
+  // Most errors of ours have the words of what caused them in their own.
+  const told = texts.filter((text, at) => !texts.slice(0, at).some((said) => said.includes(text)))
+  const all = told.join(': ')
+  const remedy = REMEDIES.find(([reason]) => reason.test(all))?.[1] ?? ''
+  return `${inCommandsWords(all)}.${remedy}`
+}
+
+/** For a server the advice is right; a command that failed for a reason fails for it again. */
+const ADVICE_OF_SERVERS = / Nothing was acknowledged; try again\.$/
+
+function reasonsOf(error: unknown): string[] {
+  if (!(error instanceof Error)) return [String(error)]
+  const parts = error instanceof AggregateError ? (error.errors as unknown[]) : []
+  const causes = [...(error.cause === undefined ? [] : [error.cause]), ...parts]
+  return [error.message.replace(ADVICE_OF_SERVERS, ''), ...causes.flatMap(reasonsOf)]
+}
+
+const REMEDIES: readonly (readonly [RegExp, string])[] = [
+  [/No space left on device|ENOSPC/, ' Make room on that disk, then run it again.'],
+  [/Disk quota exceeded|EDQUOT/, ' Make room within the quota, then run it again.'],
+  [/Read-only file system/, ' The file system is read-only (EROFS): mount it to write.']
+]
+
+/** Options of the API as the command has them. */
+const WORDS: Readonly<Record<string, string>> = {
+  columnFamily: '--column-family',
+  path: '<database>',
+  folder: '<folder>',
+  from: '<backup>',
+  to: '<database>',
+  url: 'the URL'
+}
+
+function inCommandsWords(message: string): string {
+  return message
+    .replace(/^fastify-sled-session: option "(\w+)"/, (all, name: string) => WORDS[name] ?? all)
+    .replaceAll('"maxRecordSize" sets that', '--max-record-size sets that')
 }

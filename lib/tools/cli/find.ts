@@ -43,6 +43,27 @@ export function shieldHandles(args: readonly string[]): string[] {
   return [...args.toSpliced(at, 1), '--', args[at] as string]
 }
 
+/**
+ * The arguments of the process, with the value of each option joined to it: a user may be called
+ * `-x`, and a folder `--json`.
+ */
+export function joinValues(args: readonly string[]): string[] {
+  const joined: string[] = []
+  for (let at = 0; at < args.length; at++) {
+    const [arg, value] = [args[at] as string, args[at + 1]]
+    if (arg === '--') return [...joined, ...args.slice(at)]
+    if (!TAKE_A_VALUE.has(arg) || value === undefined) joined.push(arg)
+    else {
+      joined.push(`${arg}=${value}`)
+      at++
+    }
+  }
+  return joined
+}
+
+const TAKE_A_VALUE = new Set(['--principal', '--column-family', '--output', '--from', '--to'])
+TAKE_A_VALUE.add('--max-record-size')
+
 // No option has one dash and more than a letter, nor 43 characters.
 const DASHED_HANDLE = /^-(?:\w[\w-]{6,41}|[\w-]{42})$/
 

@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 import type { Command } from 'commander'
 import { RecordCorruptError, StoreDamagedError } from '../../errors.js'
 import { shortHandle } from '../../record/handle.js'
+import { printable } from '../../record/printable.js'
 import type { SessionRecord } from '../../record/record.js'
 import { decodeValue } from '../../record/value.js'
 import { findHolder } from '../../store/rocksdb/engine/lock.js'
@@ -16,7 +17,7 @@ import {
 } from './command.js'
 import { ExitCode } from './exit-code.js'
 import { findSession } from './find.js'
-import { bytes, count, fields, printable, unreadableText } from './output.js'
+import { bytes, count, fields, unreadableText } from './output.js'
 
 interface LookingOptions extends CommonOptions {
   principal?: string

@@ -1,27 +1,35 @@
 #!/usr/bin/env node
 import { createRequire } from 'node:module'
 import { Command, CommanderError } from 'commander'
+import { printableLines } from '../../record/printable.js'
 import { addBackupCommands } from './backup.js'
-import type { CommonOptions, Run } from './command.js'
+import type { CommonOptions, Resumes, Run } from './command.js'
 import { addCopyCommand } from './copy.js'
 import { addDoctorCommand } from './doctor.js'
 import { addEndingCommands } from './ending.js'
 import { CommandError, ExitCode, exitCodeOf, messageOf } from './exit-code.js'
-import { shieldHandles } from './find.js'
+import { joinValues, shieldHandles } from './find.js'
 import { addLookingCommands } from './looking.js'
 import { Output } from './output.js'
+import { endProgress } from './progress.js'
 import { addTransferCommands } from './transfer.js'
 import { addVerifyCommand } from './verify.js'
 
 const SIGNALS = { SIGINT: ExitCode.Interrupted, SIGTERM: ExitCode.Terminated } as const
 
-async function start({ json = false, columnFamily }: CommonOptions, run: Run): Promise<void> {
+async function start(
+  { json = false, columnFamily }: CommonOptions,
+  run: Run,
+  resumes?: Resumes
+): Promise<void> {
   const output = new Output(json)
   const stopping = new AbortController()
   for (const [signal, exitCode] of Object.entries(SIGNALS)) {
     // Only the first time: a second one ends the process at once, as it does any other.
     process.once(signal, () => {
-      stopping.abort(new CommandError(exitCode, 'Stopped. Run it again to go on.'))
+      endProgress()
+      const next = resumes === undefined ? '' : ' Run it again to go on.'
+      stopping.abort(new CommandError(exitCode, `Stopped.${next}`))
     })
   }
   const { signal } = stopping
@@ -59,12 +67,15 @@ Exit codes:
   addVerifyCommand(program, start)
   addCopyCommand(program, start)
   addDoctorCommand(program, start)
-  for (const command of [program, ...program.commands]) command.exitOverride()
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride()
+    command.configureOutput({ outputError: (text, write) => write(printableLines(text)) })
+  }
   return program
 }
 
 try {
-  await createProgram().parseAsync(shieldHandles(process.argv))
+  await createProgram().parseAsync(shieldHandles(joinValues(process.argv)))
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error
   // Commander has said what is wrong, or shown the help that was asked for.

@@ -1,3 +1,5 @@
+import { printableJson, printableLines } from '../../record/printable.js'
+
 /** Where a command writes. Results go to stdout, everything about how it goes to stderr. */
 export class Output {
   readonly json: boolean
@@ -18,18 +20,21 @@ export class Output {
 
   /** A result: one line of JSON with `--json`, else what `text` makes of it. */
   result<T extends object>(value: T, text: (value: T) => string): Promise<void> {
-    return this.write(`${this.json ? JSON.stringify(value) : text(value)}\n`)
+    const shown = this.json ? printableJson(JSON.stringify(value)) : printableLines(text(value))
+    return this.write(`${shown}\n`)
   }
 
   /** A word to whoever watches; scripts that read `--json` get none. */
   note(text: string): void {
-    if (!this.json) process.stderr.write(`${text}\n`)
+    if (!this.json) process.stderr.write(`${printableLines(text)}\n`)
   }
 
   failure(message: string, code: unknown): void {
     const error = { code: typeof code === 'string' ? code : null, message }
     process.stderr.write(
-      this.json ? `${JSON.stringify({ error })}\n` : `sled-session: ${message}\n`
+      this.json
+        ? `${printableJson(JSON.stringify({ error }))}\n`
+        : `sled-session: ${printableLines(message)}\n`
     )
   }
 }
@@ -54,13 +59,4 @@ export function bytes(value: number): string {
   const step = value < 1 ? 0 : Math.min(Math.floor(Math.log2(value) / 10), units.length - 1)
   const scaled = value / 1024 ** step
   return `${step === 0 ? scaled : scaled.toFixed(1)} ${units[step]}`
-}
-
-/** What users chose, such as their names, must not steer the terminal. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) =>
-    JSON.stringify(character) === `"${character}"`
-      ? `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`
-      : JSON.stringify(character).slice(1, -1)
-  )
 }

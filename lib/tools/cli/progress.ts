@@ -17,15 +17,28 @@ export class ProgressBar {
 
   readonly update = (progress: Progress): void => {
     const now = performance.now()
-    if (!this.#visible || now - this.#drawnAt < INTERVAL_MS) return
+    if (!this.#visible || ended || now - this.#drawnAt < INTERVAL_MS) return
     this.#drawnAt = now
-    process.stderr.write(`\r\x1b[K${drawBar(this.#name, progress)}`)
+    process.stderr.write(`\r\x1b[K${fitLine(drawBar(this.#name, progress))}`)
   }
 
   clear(): void {
-    if (this.#drawnAt > 0) process.stderr.write('\r\x1b[K')
+    if (this.#drawnAt > 0 && !ended) process.stderr.write('\r\x1b[K')
     this.#drawnAt = 0
   }
+}
+
+let ended = false
+
+/** Nothing is drawn from here on, and what follows begins a line: `^C` stands in the present one. */
+export function endProgress(): void {
+  if (!ended && process.stderr.isTTY === true) process.stderr.write('\n')
+  ended = true
+}
+
+/** A line that reaches the last column would wrap, and each drawing would scroll. */
+export function fitLine(line: string, columns = process.stderr.columns ?? 80): string {
+  return line.slice(0, Math.max(0, columns - 1))
 }
 
 /** `backup  [############------------]  50 %  100 of about 200` */

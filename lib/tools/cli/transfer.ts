@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs'
 import { open, unlink } from 'node:fs/promises'
 import { addAbortSignal, type Readable } from 'node:stream'
 import type { Command } from 'commander'
@@ -8,16 +7,21 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
+  RESUMES,
   type Start,
   withProgress,
   withReader,
   withWriter
 } from './command.js'
-import { ExitCode } from './exit-code.js'
+import { CommandError, ExitCode } from './exit-code.js'
 import { count, unreadableText } from './output.js'
 
 interface ExportOptions extends CommonOptions {
   output?: string
+}
+
+interface ImportCommandOptions extends CommonOptions {
+  maxRecordSize?: number
 }
 
 /** Adds `export` and `import`. */
@@ -40,8 +44,13 @@ export function addTransferCommands(program: Command, start: Start): void {
     ])
       .argument('<database>', 'folder of the database; made if it does not exist')
       .argument('[file]', 'an export; default is the standard input')
-      .action((path: string, file: string | undefined, options: CommonOptions) =>
-        start(options, (c) => importFrom(path, file, c))
+      .option(
+        '--max-record-size <bytes>',
+        'the most that one session may hold, as the plugin has it; default 65536',
+        Number
+      )
+      .action((path: string, file: string | undefined, options: ImportCommandOptions) =>
+        start(options, (c) => importFrom(path, file, options, c), RESUMES)
       )
   )
 }
@@ -107,16 +116,20 @@ async function exportPieces(
 async function importFrom(
   path: string,
   file: string | undefined,
+  { maxRecordSize = 65_536 }: ImportCommandOptions,
   context: Context
 ): Promise<ExitCode> {
   const { output, signal } = context
-  const source: Readable = file === undefined ? process.stdin : createReadStream(file)
+  // Before a database is made for it.
+  const source: Readable = file === undefined ? process.stdin : await openFile(file)
   addAbortSignal(signal, source)
   const work = withWriter(
     path,
     context,
     (store) =>
-      withProgress('import', (onProgress) => importSessions(store, source, { signal, onProgress })),
+      withProgress('import', (onProgress) =>
+        importSessions(store, source, { signal, onProgress, maxRecordSize })
+      ),
     { create: true }
   )
   const { imported, expired } = await work.finally(() => source.destroy())
@@ -125,4 +138,13 @@ async function importFrom(
     () => `${count(imported)} sessions imported, ${count(expired)} had expired`
   )
   return ExitCode.Done
+}
+
+async function openFile(path: string): Promise<Readable> {
+  const file = await open(path)
+  if ((await file.stat()).isDirectory()) {
+    await file.close()
+    throw new CommandError(ExitCode.Failed, `"${path}" is a folder, not an export.`)
+  }
+  return file.createReadStream()
 }

@@ -1,0 +1,28 @@
+/** What steers a terminal, or makes a text look like another: control, format and separator characters. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
+
+/** The same JSON with such characters of its strings escaped. It means what it meant. */
+export function printableJson(json: string): string {
+  return json.replace(UNPRINTABLE, escapeUnits)
+}
+
+/** A text of several lines for people; only its ends of lines are left. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n')
+}
+
+/** A text of one line for people. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => {
+    const short = JSON.stringify(character).slice(1, -1)
+    return short === character ? escapeUnits(character) : short
+  })
+}
+
+function escapeUnits(character: string): string {
+  let escaped = ''
+  for (let at = 0; at < character.length; at++) {
+    escaped += `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`
+  }
+  return escaped
+}
