@@ -69,6 +69,11 @@ export interface SledSessionOptions {
   alwaysSave?: boolean
   /** Whether a visitor gets a session before anything is set. Default false. */
   saveUninitialized?: boolean
+  /**
+   * Whether what a handler has set is stored though the response is a 5xx. Default true; what was
+   * saved, destroyed or renewed explicitly stays so.
+   */
+  saveOnError?: boolean
   /** How far a deadline may move before it is stored. Default a tenth of the lifetime, at most 60 s. */
   touchInterval?: Duration | number
   /** How often expired sessions are deleted; `false` for never. Default 60 s. */
@@ -106,6 +111,7 @@ const OPTIONS = {
   rolling: option(flag, true),
   alwaysSave: option(flag, false),
   saveUninitialized: option(flag, false),
+  saveOnError: option(flag, true),
   touchInterval: optional(duration(), null),
   reapInterval: option(interval, { seconds: 60 }),
   noStore: option(flag, true),

@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers'
 import { inspect } from 'node:util'
 import type {
   FastifyInstance,
@@ -33,7 +32,7 @@ import type { CheckedOptions } from './options.js'
 import { explainAmbiguous, explainMiss, explainUnread, isWatched } from './rejected-cookie.js'
 import { type CloseListener, whenClosed } from './response-closed.js'
 import { checkThatItQueues, isSkipped } from './route-config.js'
-import { goOn, holdBack, installSentReplies, letGo } from './sent-reply.js'
+import { type Ended, goOn, installSentReplies, sendAfter } from './sent-reply.js'
 
 /**
  * What one request has of its session. Most requests of a busy site only show that their visitor
@@ -307,7 +306,8 @@ export class RequestSessions {
       return
     }
     const unasked = visit.work === null
-    const work = this.#workToSave(request)
+    const isDropped = reply.statusCode >= 500 && !this.#options.saveOnError
+    const work = isDropped ? this.get(request) : this.#workToSave(request)
     if (work === null) {
       done()
       return
@@ -319,24 +319,14 @@ export class RequestSessions {
       done()
       return
     }
-    let held = false
-    let committed = false
-    work.commit((error) => {
-      committed = true
-      if (error !== null) visit.failed = true
-      // On a 5xx it may be the application's own error page, for this very error.
-      if (error !== null && reply.statusCode < 500) {
-        if (!held) holdBack(reply)
-        fail(error, payload, reply, done)
-        return
-      }
-      if (held) letGo(reply)
+    const commit = (ended: Ended): void => {
+      if (isDropped) work.discard().then(() => work.commit(ended), ended)
+      else work.commit(ended)
+    }
+    sendAfter(commit, reply, payload, done, (error) => {
       if (error === null) this.#sendCookie(work, request, reply)
-      goOn(reply, done)
+      else visit.failed = true
     })
-    if (committed) return
-    held = true
-    holdBack(reply)
   }
 
   /** Nobody has asked for the session, and neither disk nor browser must hear of the visit. */
@@ -400,27 +390,4 @@ export class RequestSessions {
 /** In ms, or `null` for a cookie that ends with the browser's session. */
 function maxAge({ record, policy }: UnitOfWork): number | null {
   return record === null ? null : cookieLifetime(record, policy)
-}
-
-/**
- * Answers with the error in place of the payload, which must not stay open behind it. Not at once:
- * a handler that has just sent that payload must have returned, or Fastify would take its return
- * for the answer while an error handler still works on the page.
- */
-function fail(
-  error: Error & { statusCode?: number },
-  payload: unknown,
-  reply: FastifyReply,
-  done: HookHandlerDoneFunction
-): void {
-  const stream = payload as { destroy?: () => void; cancel?: () => Promise<void> } | null
-  if (typeof stream?.destroy === 'function') stream.destroy()
-  else if (typeof stream?.cancel === 'function') stream.cancel().catch(() => {})
-  const { statusCode = 500 } = error
-  setImmediate(() => {
-    letGo(reply)
-    // Whatever page comes of it, it must not say that all went well.
-    reply.code(statusCode >= 400 && statusCode <= 599 ? statusCode : 500)
-    goOn(reply, done, error)
-  })
 }

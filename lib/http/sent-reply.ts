@@ -1,5 +1,6 @@
 import { finished } from 'node:stream'
 import type { FastifyInstance, FastifyReply, HookHandlerDoneFunction } from 'fastify'
+import { setImmediate } from '../timers.js'
 
 /** Whether a reply that was sent waits for the store. */
 const HELD = Symbol('fastify-sled-session.held')
@@ -22,7 +23,7 @@ export function installSentReplies(fastify: FastifyInstance): void {
  * Makes a reply count as sent while its answer still waits for the store: Fastify and the
  * application look at `reply.sent` before they send, run a further hook or call the handler.
  */
-export function holdBack(reply: FastifyReply): void {
+function holdBack(reply: FastifyReply): void {
   const holdable = reply as FastifyReply & HoldableReply
   if (holdable[TAUGHT] === undefined) teach(Object.getPrototypeOf(reply))
   holdable[HELD] = true
@@ -33,7 +34,7 @@ export function isHeldBack(reply: FastifyReply): boolean {
 }
 
 /** Before the answer goes on its way, or Fastify would refuse to send it. */
-export function letGo(reply: FastifyReply): void {
+function letGo(reply: FastifyReply): void {
   ;(reply as FastifyReply & HoldableReply)[HELD] = false
 }
 
@@ -110,4 +111,53 @@ export function goOn(
       reply.raw.destroy()
     }
   }
+}
+
+/** Called once, with the error if there is one. */
+export type Ended = (error: Error | null) => void
+
+/**
+ * Lets a reply that was sent wait for `work`, and then sends it, or the error in its place. On a
+ * 5xx it goes as it is: it may be the application's own error page, for this very error.
+ */
+export function sendAfter(
+  work: (ended: Ended) => void,
+  reply: FastifyReply,
+  payload: unknown,
+  done: HookHandlerDoneFunction,
+  settled: Ended
+): void {
+  let isOver = false
+  work((error) => {
+    isOver = true
+    letGo(reply)
+    settled(error)
+    if (error === null || reply.statusCode >= 500) goOn(reply, done)
+    else fail(error, payload, reply, done)
+  })
+  if (!isOver) holdBack(reply)
+}
+
+/**
+ * Answers with the error in place of the payload, which must not stay open behind it. Not at once:
+ * a handler that has just sent that payload must have returned, or Fastify would take its return
+ * for the answer while an error handler still works on the page.
+ */
+function fail(
+  error: Error & { statusCode?: number },
+  payload: unknown,
+  reply: FastifyReply,
+  done: HookHandlerDoneFunction
+): void {
+  const stream = payload as { destroy?: () => void; cancel?: () => Promise<void> } | null
+  if (typeof stream?.destroy === 'function') stream.destroy()
+  else if (typeof stream?.cancel === 'function') stream.cancel().catch(() => {})
+  const { statusCode = 500 } = error
+  holdBack(reply)
+  setImmediate(() => {
+    letGo(reply)
+    // Whatever page comes of it, it must not say that all went well.
+    reply.code(statusCode >= 400 && statusCode <= 599 ? statusCode : 500)
+    goOn(reply, done, error)
+  })
 }

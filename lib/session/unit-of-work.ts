@@ -287,6 +287,18 @@ export class UnitOfWork extends WorkingRecord {
     this.forgetChanges()
   }
 
+  /** Takes back what was set since the last save, before a response that shall not store it. */
+  async discard(): Promise<void> {
+    if (!this.mayBeModified) return
+    try {
+      await this.reload()
+    } finally {
+      this.forgetChanges()
+    }
+    // This request, or another, has ended the session that its visitor has the cookie of.
+    if (!this.stored && this.hasCookie) this.cookie = 'clear'
+  }
+
   /** Sees what others have stored meanwhile. Where all share one live record, it does already. */
   async catchUp(): Promise<void> {
     if (this.record === null || !this.stored || !this.isUnshared) return
