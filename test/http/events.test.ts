@@ -30,7 +30,8 @@ async function site(t: Test, options: SledSessionOptions = {}) {
   const app = await createApp(t, options, {
     logger: { level: 'debug', stream: { write: (line) => lines.push(line) } }
   })
-  app.get('/set', async ({ session }) => session.set('secret', 'the data'))
+  let visits = 0
+  app.get('/set', async ({ session }) => session.set('secret', `the data ${visits++}`))
   app.get('/see', async ({ session }) => String(session.has('secret')))
   app.get('/renew', async ({ session }) => session.regenerate())
   app.get('/login', async ({ session }) => session.setPrincipal('ann@example.org'))

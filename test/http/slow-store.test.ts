@@ -1,22 +1,18 @@
-import { mock } from 'node:test'
+// First: what is loaded later finds its intervals held.
+import '../support/held-timers.js'
+
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore } from '../../lib/index.js'
 import { verify } from '../../lib/store/rocksdb/upkeep/verify.js'
 import { addCounter, createApp, temporaryFolder } from '../support/app.js'
 import { Gate } from '../support/gate.js'
+import { passTime } from '../support/held-timers.js'
 import { openApplicationDatabase, type Traffic, withDatabase } from '../support/rocksdb.js'
 import { until } from '../support/until.js'
 
 const UNAVAILABLE = { statusCode: 503 }
 const LONG_ENOUGH = 11_000
-
-/** Makes the time of timers pass at the test's command. */
-function holdTimers(t: Test): (milliseconds: number) => void {
-  mock.timers.enable({ apis: ['setInterval'] })
-  t.teardown(() => mock.timers.reset())
-  return (milliseconds) => mock.timers.tick(milliseconds)
-}
 
 interface SlowApp {
   app: FastifyInstance
@@ -27,7 +23,7 @@ interface SlowApp {
 }
 
 async function slowApp(t: Test): Promise<SlowApp> {
-  const pass = holdTimers(t)
+  const pass = passTime
   const path = await temporaryFolder(t)
   const { db, traffic } = await openApplicationDatabase(path)
   const app = await createApp(t, { db })
@@ -175,7 +171,7 @@ test('what waits for a stuck write is bounded, and past the bound the answer com
 })
 
 test('a store that is not ours is bound as well', async (t) => {
-  const pass = holdTimers(t)
+  const pass = passTime
   const gate = new Gate()
   let held = false
   class SlowStore extends MemoryStore {
@@ -202,7 +198,7 @@ test('a store that is not ours is bound as well', async (t) => {
 })
 
 test('a store that never ends does not keep the server from closing', async (t) => {
-  const pass = holdTimers(t)
+  const pass = passTime
   const closing = new Gate()
   class StuckStore extends MemoryStore {
     override close(): Promise<void> {

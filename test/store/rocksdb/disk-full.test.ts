@@ -131,7 +131,7 @@ for (const durability of ['process', 'power'] as const) {
     }
     const said = (text: string): number => lines.filter((line) => line.includes(text)).length
     t.equal(said('a write failed: the session database is opened anew'), 2)
-    t.equal(said('was opened anew and takes writes again'), 2)
+    t.equal(said('the session database was opened anew'), 2)
 
     await app.close()
     const found = await withDatabase(path, (db) => verify(db))
