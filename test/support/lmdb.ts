@@ -3,12 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as lmdb from 'lmdb'
 import type { Test } from 'tap'
-import type { LmdbStore } from '../../lib/lmdb.js'
+import type { LmdbStore, LmdbStoreOptions } from '../../lib/lmdb.js'
+import { createSessionId, handleOf } from '../../lib/record/handle.js'
+import type { SessionRecord } from '../../lib/record/record.js'
 import type { LmdbTable, LoadLmdb } from '../../lib/store/lmdb/engine/binding.js'
 
 /** What a database refuses at the moment: writes, reads of single entries, or walks and counts. */
 export interface Trouble {
   failing: 'write' | 'read' | 'list' | null
+  /** How many more transactions are refused, as when another process was killed in its own. */
+  refusals?: number
 }
 
 const METHODS = {
@@ -33,6 +37,10 @@ export function lmdbInTrouble(trouble: Trouble): LoadLmdb {
             )
             if (trouble.failing === 'write') return Promise.reject(error)
             throw error
+          }
+          if (name === 'ifVersion' && trouble.refusals) {
+            trouble.refusals--
+            return Promise.reject(new Error('Commit failed (see commitError for details)'))
           }
           const result = value.apply(target, args)
           return name === 'openDB' ? troubled(result) : result
@@ -62,4 +70,38 @@ export async function lmdbStoreOfAnotherProcess(
   const module = `../../lib/store/lmdb/lmdb-store.js?process=${++processes}`
   const loaded = (await import(module)) as { LmdbStore: typeof LmdbStore }
   return new loaded.LmdbStore(...options)
+}
+
+/** An open store, closed after the test; its clock stands still and what it logs is kept. */
+export async function openStore(
+  t: Pick<Test, 'teardown'>,
+  options: Partial<LmdbStoreOptions> = {},
+  load?: LoadLmdb
+): Promise<{ store: LmdbStore; path: string; clock: { time: number }; log: string[] }> {
+  const path = options.path ?? (await temporaryFolder(t))
+  const store = await lmdbStoreOfAnotherProcess({ ...options, path }, load)
+  const clock = { time: Date.now() }
+  const log: string[] = []
+  const note = (_fields: object, message: string): number => log.push(message)
+  const logger = { debug: note, info: note, warn: note, error: note }
+  await store.open({ now: () => clock.time, log: logger })
+  t.teardown(() => store.close())
+  return { store, path, clock, log }
+}
+
+/** A session as it is stored, and its handle. */
+export async function storeSession(
+  store: LmdbStore,
+  data: Record<string, string> = { counter: '1' }
+): Promise<{ record: SessionRecord; handle: string }> {
+  const now = Date.now()
+  const handle = handleOf(createSessionId())
+  const record = store.create(handle, now, now, now + 60_000)
+  for (const [key, text] of Object.entries(data)) record.apply(key, text)
+  await store.save(record, new Map(record.data))
+  return { record, handle }
+}
+
+export async function counterOf(store: LmdbStore, handle: string): Promise<string | undefined> {
+  return (await store.read(handle))?.data.get('counter')
 }

@@ -22,7 +22,9 @@ const KINDS = [
   ['record', 1 + HASH_BYTES],
   ['expiry', 1 + TIME_BYTES + HASH_BYTES],
   ['principal', 1 + 2 * HASH_BYTES],
-  ['quarantine', 1 + HASH_BYTES]
+  ['quarantine', 1 + HASH_BYTES],
+  ['lease', 1 + HASH_BYTES],
+  ['successor', 1 + HASH_BYTES]
 ] as const
 
 /** Where the store keeps its format version. */
@@ -70,7 +72,7 @@ export function parsePrincipalKey(key: Buffer): string {
 }
 
 /** What a key stands for. */
-export type KeyKind = 'meta' | 'record' | 'expiry' | 'principal' | 'quarantine' | 'unknown'
+export type KeyKind = (typeof KINDS)[number][0] | 'unknown'
 
 /** Tells what a key stands for by its first byte and its length. */
 export function kindOf(key: Buffer): KeyKind {

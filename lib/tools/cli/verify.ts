@@ -2,7 +2,8 @@ import type { Command } from 'commander'
 import { BackupUnusableError } from '../../errors.js'
 import { openReadOnly } from '../../store/rocksdb/engine/database.js'
 import { refuseHalfMade } from '../../store/rocksdb/upkeep/backup.js'
-import { type Verification, verify } from '../../store/rocksdb/upkeep/verify.js'
+import { verify } from '../../store/rocksdb/upkeep/verify.js'
+import type { Verification } from '../../store/verification.js'
 import {
   abortable,
   type CommonOptions,

@@ -1,7 +1,8 @@
 import { type Test, test } from 'tap'
 import { expiryKey, META_KEY, principalKey, recordKey } from '../../../lib/store/format/keys.js'
 import type { RocksDatabase } from '../../../lib/store/rocksdb/engine/binding.js'
-import { type Verification, verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
+import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
+import type { Verification } from '../../../lib/store/verification.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../../support/app.js'
 import { openApplicationDatabase, putRaw, withDatabase } from '../../support/rocksdb.js'
 

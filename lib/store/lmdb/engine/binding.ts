@@ -3,7 +3,7 @@ import { BindingUnavailableError } from '../../../errors.js'
 /** The part of `lmdb` that the store uses: its own types would have to be installed by everybody. */
 export interface LmdbTable {
   /** Valid until the next read. */
-  getBinaryFast(key: Buffer): Buffer | undefined
+  getBinaryFast(key: Buffer, options?: { transaction: LmdbSnapshot }): Buffer | undefined
   getKeys(range: LmdbRange): Iterable<Buffer>
   getRange(range: LmdbRange): Iterable<{ key: Buffer; value: Buffer }>
   getStats(): LmdbStats
@@ -21,6 +21,12 @@ export interface LmdbRange {
   readonly end?: Buffer
   readonly exclusiveStart?: boolean
   readonly limit?: number
+  readonly transaction?: LmdbSnapshot
+}
+
+/** A moment of the database; what is deleted meanwhile keeps its space until it is done. */
+export interface LmdbSnapshot {
+  done(): void
 }
 
 export interface LmdbStats {
@@ -37,6 +43,7 @@ export interface LmdbRoot extends LmdbTable {
   openDB(name: string, options: object): LmdbTable
   /** Makes the next read see what is stored now. Reads of one turn share a snapshot otherwise. */
   resetReadTxn(): void
+  useReadTransaction(): LmdbSnapshot
   backup(path: string, compact: boolean): Promise<void>
   readerCheck(): number
   readerList(): string

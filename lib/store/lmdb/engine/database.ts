@@ -6,10 +6,12 @@ import {
   type LmdbBinding,
   type LmdbRange,
   type LmdbRoot,
+  type LmdbSnapshot,
   type LmdbTable,
   type LoadLmdb,
   loadBinding
 } from './binding.js'
+import { findDamage } from './header.js'
 import { refuseNetworkFolder } from './network-folder.js'
 
 /** An entry and the version of it, by which its change is noticed. */
@@ -72,8 +74,44 @@ export class Database {
     return [...table.getKeys(range)]
   }
 
+  /** All tables as they are at this moment; to be ended. */
+  snapshot(): Snapshot {
+    this.refresh()
+    return new Snapshot(this, this.#root.useReadTransaction())
+  }
+
   async close(): Promise<void> {
     await this.#root.close()
+  }
+}
+
+type TableName = 'sessions' | 'indexes' | 'notes'
+
+/** One moment of a database. */
+export class Snapshot {
+  readonly #database: Database
+  readonly #transaction: LmdbSnapshot
+
+  constructor(database: Database, transaction: LmdbSnapshot) {
+    this.#database = database
+    this.#transaction = transaction
+  }
+
+  get(table: TableName, key: Buffer): Buffer | null {
+    const bytes = this.#database[table].getBinaryFast(key, { transaction: this.#transaction })
+    return bytes === undefined ? null : Buffer.from(bytes.subarray(0, bytes.length))
+  }
+
+  entries(table: TableName, range: LmdbRange): { key: Buffer; value: Buffer }[] {
+    const transaction = this.#transaction
+    return [...this.#database[table].getRange({ ...range, transaction })].map(({ key, value }) => ({
+      key,
+      value: Buffer.from(value)
+    }))
+  }
+
+  end(): void {
+    this.#transaction.done()
   }
 }
 
@@ -91,6 +129,8 @@ export async function openDatabase(folder: string, load?: LoadLmdb): Promise<Dat
   await prepareFolder(path)
   await refuseNetworkFolder(path)
   await refuseOtherDatabase(path)
+  const damage = (await holdsDatabase(path)) ? await findDamage(join(path, DATA)) : null
+  if (damage !== null) throw new DatabaseOpenError(path, damage)
   const binding = await loadBinding(load)
   let root: LmdbRoot | undefined
   try {
@@ -112,9 +152,11 @@ export async function openDatabase(folder: string, load?: LoadLmdb): Promise<Dat
   }
 }
 
+const DATA = 'data.mdb'
+
 /** Whether LMDB has made a database in this folder. */
 export async function holdsDatabase(path: string): Promise<boolean> {
-  return isFile(join(path, 'data.mdb'))
+  return isFile(join(path, DATA))
 }
 
 async function refuseOtherDatabase(path: string): Promise<void> {

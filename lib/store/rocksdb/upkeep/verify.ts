@@ -1,5 +1,3 @@
-import { RecordCorruptError } from '../../../errors.js'
-import { shortHandle } from '../../../record/handle.js'
 import type { IndexedRecord } from '../../format/indexed-record.js'
 import {
   expiryKey,
@@ -10,7 +8,14 @@ import {
   quarantineKey,
   recordKey
 } from '../../format/keys.js'
-import { decodeRecord } from '../../format/record-codec.js'
+import {
+  DETAILS,
+  Findings,
+  isNamedBy,
+  type ProblemKind,
+  tryDecode,
+  type Verification
+} from '../../verification.js'
 import type { RocksDatabase } from '../engine/binding.js'
 import { isUnreadable } from '../engine/damage.js'
 import { type Entry, readEach } from '../engine/read-batch.js'
@@ -19,48 +24,6 @@ import { FORMAT_VERSION } from '../format/meta.js'
 
 /** Small enough that one batch of the largest records does not hold up the event loop. */
 const BATCH = 32
-/** A damaged database may have millions of problems; some are enough to know what happened. */
-const MOST_LISTED = 100
-
-const KINDS = [
-  'format',
-  'unreadable',
-  'corrupt-record',
-  'missing-expiry-entry',
-  'missing-principal-entry',
-  'stray-expiry-entry',
-  'stray-principal-entry',
-  'unknown-key'
-] as const
-
-/** What can be wrong; see docs/durability.md for what each means and what to do. */
-export type ProblemKind = (typeof KINDS)[number]
-
-/** One thing that is wrong. Nothing here reveals an id or data. */
-export interface VerificationProblem {
-  readonly kind: ProblemKind
-  /** The short handle of the session that it concerns, or `null`. */
-  readonly session: string | null
-  readonly detail: string
-}
-
-/** What a look at everything stored has found. */
-export interface Verification {
-  /** The storage format, or `null` if it cannot be told. */
-  format: number | null
-  records: number
-  expiryEntries: number
-  principalEntries: number
-  /** Records put aside because they did not decode. They are no problem: they wait for a person. */
-  quarantined: number
-  /** How many problems there are in all; none if the store is sound. */
-  problems: number
-  /** How many there are of each kind. */
-  readonly kinds: Record<ProblemKind, number>
-  /** The first of them, at most 100. */
-  readonly listed: VerificationProblem[]
-}
-
 /**
  * Looks at each key of a column family, changes nothing, and reports whether records decode and
  * whether the indexes agree with them. It sees one moment of the database, so it may run while
@@ -85,16 +48,8 @@ export async function verify(
 class Verifier {
   readonly #view: RocksDatabase
   readonly #progress: (soFar: Readonly<Verification>) => void
-  readonly #found: Verification = {
-    format: null,
-    records: 0,
-    expiryEntries: 0,
-    principalEntries: 0,
-    quarantined: 0,
-    problems: 0,
-    kinds: Object.fromEntries(KINDS.map((kind) => [kind, 0])) as Record<ProblemKind, number>,
-    listed: []
-  }
+  readonly #findings = new Findings()
+  readonly #found = this.#findings.found
 
   constructor(view: RocksDatabase, progress: (soFar: Readonly<Verification>) => void) {
     this.#view = view
@@ -104,13 +59,17 @@ class Verifier {
   async run(damage: string | null): Promise<Verification> {
     if (damage !== null) {
       const problem = `the write-ahead log is damaged, and what follows is not seen here: ${damage}`
-      this.#report('unreadable', null, problem)
+      this.#findings.report('unreadable', null, problem)
     }
     try {
       if (await this.#checkFormat()) await this.#checkAll()
     } catch (error) {
       if (!isUnreadable(error)) throw error
-      this.#report('unreadable', null, `RocksDB cannot read on: ${(error as Error).message}`)
+      this.#findings.report(
+        'unreadable',
+        null,
+        `RocksDB cannot read on: ${(error as Error).message}`
+      )
     }
     return this.#found
   }
@@ -119,7 +78,11 @@ class Verifier {
   #reportGap({ gt, gte, error }: Gap): void {
     const kind = kindOf(gt ?? gte ?? META_KEY)
     const reason = (error as Error).message
-    this.#report('unreadable', null, `RocksDB cannot read a block behind a ${kind}: ${reason}`)
+    this.#findings.report(
+      'unreadable',
+      null,
+      `RocksDB cannot read a block behind a ${kind}: ${reason}`
+    )
   }
 
   /** Resolves to whether the rest is in a format that this version can judge. */
@@ -128,9 +91,13 @@ class Verifier {
     const format = Buffer.isBuffer(meta) ? formatIn(meta) : null
     this.#found.format = format
     if (format === null) {
-      this.#report('format', null, 'the key 0x00, which names the format, is missing or unreadable')
+      this.#findings.report(
+        'format',
+        null,
+        'the key 0x00, which names the format, is missing or unreadable'
+      )
     } else if (format > FORMAT_VERSION) {
-      this.#report('format', null, `format ${format} is newer than this version knows`)
+      this.#findings.report('format', null, `format ${format} is newer than this version knows`)
       return false
     }
     return true
@@ -153,8 +120,13 @@ class Verifier {
     for (const { key } of entries) {
       const kind = kindOf(key)
       if (kind === 'quarantine') this.#found.quarantined++
-      if (kind === 'unknown') {
-        this.#report('unknown-key', null, `a key of ${key.length} bytes under 0x${firstByte(key)}`)
+      // Leases and successors are for stores that several processes write to.
+      if (kind === 'unknown' || kind === 'lease' || kind === 'successor') {
+        this.#findings.report(
+          'unknown-key',
+          null,
+          `a key of ${key.length} bytes under 0x${firstByte(key)}`
+        )
       }
     }
     this.#progress(this.#found)
@@ -165,9 +137,9 @@ class Verifier {
     for (const { key, value } of entries) {
       this.#found.records++
       const handle = handleIn(key)
-      const record = decode(handle, value, key)
+      const record = tryDecode(handle, value, key)
       if (record instanceof Error) {
-        this.#report('corrupt-record', handle, record.message)
+        this.#findings.report('corrupt-record', handle, record.message)
         continue
       }
       const { indexedAt, principal } = record
@@ -185,7 +157,7 @@ class Verifier {
       expected.map(({ key }) => key)
     )
     for (const [index, { record, kind }] of expected.entries()) {
-      if (values[index] === null) this.#report(kind, record.handle, DETAILS[kind])
+      if (values[index] === null) this.#findings.report(kind, record.handle, DETAILS[kind])
     }
   }
 
@@ -200,12 +172,13 @@ class Verifier {
       const bytes = values[index] ?? null
       if (bytes instanceof Error) {
         // Each is in this index, and in that of users only some.
-        if (expiry) this.#report('unreadable', handle, `its record: ${bytes.message}`)
+        if (expiry) this.#findings.report('unreadable', handle, `its record: ${bytes.message}`)
         continue
       }
-      if (bytes === null ? await this.#isQuarantined(handle) : names(bytes, handle, key)) continue
+      if (bytes === null ? await this.#isQuarantined(handle) : isNamedBy(bytes, handle, key))
+        continue
       const kind = expiry ? 'stray-expiry-entry' : 'stray-principal-entry'
-      this.#report(kind, handle, DETAILS[kind])
+      this.#findings.report(kind, handle, DETAILS[kind])
     }
   }
 
@@ -214,25 +187,10 @@ class Verifier {
     const [bytes = null] = await readEach(this.#view, [quarantineKey(handle)])
     return bytes !== null
   }
-
-  #report(kind: ProblemKind, handle: string | null, detail: string): void {
-    this.#found.problems++
-    this.#found.kinds[kind]++
-    if (this.#found.listed.length >= MOST_LISTED) return
-    const session = handle === null ? null : shortHandle(handle)
-    this.#found.listed.push({ kind, session, detail })
-  }
 }
 
 const ALL_KEYS = { gte: META_KEY, lt: Buffer.alloc(66, 0xff) }
 const INDEXES = new Set(['expiry', 'principal'])
-
-const DETAILS = {
-  'missing-expiry-entry': 'its record is not in the expiry index: it would never be deleted',
-  'missing-principal-entry': "its record is not in its user's list: revokeAll() would miss it",
-  'stray-expiry-entry': 'the expiry index has it where no record says so',
-  'stray-principal-entry': "a user's list has it where no record says so"
-} as Record<ProblemKind, string>
 
 function formatIn(meta: Buffer): number | null {
   try {
@@ -241,24 +199,6 @@ function formatIn(meta: Buffer): number | null {
   } catch {
     return null
   }
-}
-
-function decode(handle: string, bytes: Buffer, key: Buffer): IndexedRecord | Error {
-  try {
-    return decodeRecord(handle, bytes, key)
-  } catch (error) {
-    if (error instanceof RecordCorruptError) return error
-    throw error
-  }
-}
-
-/** Whether a record says that an index has it under this key; a corrupt one is reported as such. */
-function names(bytes: Buffer, handle: string, indexKey: Buffer): boolean {
-  const record = decode(handle, bytes, recordKey(handle))
-  if (record instanceof Error) return true
-  if (kindOf(indexKey) === 'expiry')
-    return expiryKey(record.indexedAt ?? 0, handle).equals(indexKey)
-  return record.principal !== null && principalKey(record.principal, handle).equals(indexKey)
 }
 
 function firstByte(key: Buffer): string {
