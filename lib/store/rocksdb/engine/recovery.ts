@@ -72,7 +72,8 @@ export class Recovery {
       try {
         await tryToWrite(path)
         await this.#database.reopen()
-        this.#log.info({ path }, 'the session database was opened anew')
+        const lasting = isDamage(reason) ? '' : ' and takes writes again'
+        this.#log.info({ path }, `the session database was opened anew${lasting}`)
         return
       } catch (error) {
         if (isDamage(error)) {
