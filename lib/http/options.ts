@@ -22,6 +22,7 @@ import {
   database,
   durability,
   folder,
+  lockTimeout,
   memory,
   sessionStore
 } from '../store/storage-options.js'
@@ -51,6 +52,12 @@ export interface SledSessionOptions {
    * included. `power`: also a power loss, at the price of one fdatasync for each group of writes.
    */
   durability?: Durability
+  /**
+   * How long to wait for another process that holds the database in `path`, as the one before a
+   * restart does until it has ended; 0 for not at all. Default 5 s. Fastify's `pluginTimeout`,
+   * 10 s by default, must be longer.
+   */
+  lockTimeout?: Duration | number
   /** The property of the request; the manager on the instance has an `s` behind it. Default `session`. */
   sessionName?: string
   /** Whether the cookie has Secure. Default true; `auto` follows the request's protocol. */
@@ -102,6 +109,7 @@ const OPTIONS = {
   store: optional(sessionStore, undefined),
   columnFamily,
   durability: option(durability, 'process'),
+  lockTimeout: option(lockTimeout, { seconds: 5 }),
   sessionName: option(sessionName, 'session'),
   secure: option(secure, true),
   cookie: option(anyObject, {}),
@@ -121,7 +129,7 @@ const OPTIONS = {
   now: option(clock, now)
 } satisfies Record<keyof SledSessionOptions, Option<unknown>>
 
-type Place = 'path' | 'db' | 'store' | 'columnFamily' | 'durability'
+type Place = 'path' | 'db' | 'store' | 'columnFamily' | 'durability' | 'lockTimeout'
 
 /** The options with everything checked and every default filled in. */
 export type CheckedOptions = Omit<Checked<typeof OPTIONS>, Place | 'secure' | 'cookie'> & {
@@ -151,16 +159,13 @@ const NAMING = {
 /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` naming the first option that is wrong */
 export function checkOptions(given: SledSessionOptions): CheckedOptions {
   checkPlace(given)
-  const { path, db, store, columnFamily, durability, secure, cookie, ...rest } = readOptions(
-    OPTIONS,
-    given,
-    NAMING
-  )
+  const { path, db, store, secure, cookie, ...more } = readOptions(OPTIONS, given, NAMING)
+  const { columnFamily, durability, lockTimeout, ...rest } = more
   checkTouchInterval(rest)
   let storage: Storage
   if (store !== undefined) storage = { kind: 'store', store }
   else if (db !== undefined) storage = { kind: 'db', db, columnFamily, durability }
-  else storage = { kind: 'path', path: path as string, columnFamily, durability }
+  else storage = { kind: 'path', path: path as string, columnFamily, durability, lockTimeout }
   return { ...rest, storage, cookie: checkCookieOptions(cookie as CookieOptions, secure) }
 }
 
@@ -178,6 +183,9 @@ function checkPlace(given: SledSessionOptions): void {
   for (const option of ['columnFamily', 'durability'] as const) {
     if (given.store === undefined || given[option] === undefined) continue
     throw new InvalidOptionError(option, 'goes with "path" or "db", not with "store"')
+  }
+  if (given.lockTimeout !== undefined && given.path === undefined) {
+    throw new InvalidOptionError('lockTimeout', 'goes with "path" alone')
   }
 }
 

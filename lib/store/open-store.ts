@@ -13,7 +13,12 @@ interface DatabaseOptions {
 
 /** Where sessions are kept, as checked. */
 export type Storage =
-  | ({ readonly kind: 'path'; readonly path: string } & DatabaseOptions)
+  | ({
+      readonly kind: 'path'
+      readonly path: string
+      /** How long to wait for a process that holds it, in ms. */
+      readonly lockTimeout: number
+    } & DatabaseOptions)
   | ({ readonly kind: 'db'; readonly db: object } & DatabaseOptions)
   | { readonly kind: 'store'; readonly store: SessionStore }
 
@@ -25,7 +30,11 @@ export function openStore(storage: Storage, memory: number): SessionStore {
   const connect =
     storage.kind === 'db'
       ? () => borrowDatabase(storage.db as RocksDatabase, columnFamily)
-      : () => openDatabase(storage.path, columnFamily, memtableBytes)
+      : (log: StoreLogger) =>
+          openDatabase(storage.path, columnFamily, memtableBytes, {
+            timeout: storage.lockTimeout,
+            log
+          })
   return new RocksDBStore({ connect, durability, cacheBytes: memory - memtableBytes })
 }
 

@@ -3,6 +3,8 @@ import {
   anyObject,
   bytes,
   type Check,
+  duration,
+  LONGEST_TIMER,
   oneOf,
   option,
   refuse,
@@ -18,6 +20,13 @@ export const folder: Check<string> = systemName('the name of a folder')
 export const columnFamily = option(systemName('a name'), 'session')
 
 export const durability = oneOf('process', 'power')
+
+/** In ms; 0 for not at all. */
+export function lockTimeout(value: unknown, name: string): number {
+  return value === 0 ? 0 : LOCK_TIMEOUT(value, name)
+}
+
+const LOCK_TIMEOUT = duration(LONGEST_TIMER)
 
 /** In bytes. */
 export const memory: Check<number> = bytes(MIB)

@@ -25,7 +25,13 @@ import { encodeMeta, type FormatMeta } from '../format/meta.js'
 import { decodeRecord, encodeRecord } from '../format/record-codec.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
 import { exposedMode } from '../private-files.js'
-import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
+import type {
+  LeftOut,
+  SessionChanges,
+  SessionStore,
+  StoreContext,
+  StoreLogger
+} from '../session-store.js'
 import type { StoreStats } from '../stats.js'
 import { RecordCache } from './cache.js'
 import { Compaction } from './compaction.js'
@@ -50,7 +56,7 @@ export type Durability = 'process' | 'power'
 
 export interface RocksDBStoreOptions {
   /** Opens the column family; called once, when the store is opened. */
-  readonly connect: () => Promise<OpenColumnFamily>
+  readonly connect: (log: StoreLogger) => Promise<OpenColumnFamily>
   /** Default `process`. */
   readonly durability?: Durability
   /** The budget of the cache of live records, in bytes. */
@@ -86,7 +92,7 @@ export class RocksDBStore implements SessionStore {
   }
 
   async open(context: StoreContext): Promise<void> {
-    const connection = await this.#options.connect()
+    const connection = await this.#options.connect(context.log)
     if (this.#options.durability === 'power') this.#walSync = new WalSync(connection)
     try {
       // First of all, so that a newer format is left untouched.

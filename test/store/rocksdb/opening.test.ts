@@ -78,7 +78,7 @@ test('a database that another process holds is refused, and free again after it'
   const holder = startChild(t, 'test/fixtures/server.ts', { STORAGE: path })
   await holder.line(/listening/)
   const code = 'SLED_SESSION_DATABASE_LOCKED'
-  await refused(t, { path }, code, /is held by another process.*stop it first/)
+  await refused(t, { path, lockTimeout: 0 }, code, /is held by another process.*stop it first/)
   await holder.stop('SIGKILL')
   await works(t, { path })
 })

@@ -5,6 +5,7 @@ import { prepareFolder } from '../../folder.js'
 import { keepFilesPrivate } from '../../private-files.js'
 import { loadBinding, type RocksBinding, type RocksDatabase } from './binding.js'
 import { claimFolder, refuseIfOpenHere } from './claim.js'
+import { type LockWait, whenFree } from './lock-wait.js'
 import { removeOldLogs } from './old-logs.js'
 import { explainOpenFailure } from './open-failure.js'
 
@@ -35,13 +36,15 @@ const WRITE_BUFFERS = 2
  * Opens the database in a folder, which is made if it does not exist.
  *
  * @param memtableBytes for all memtables together
+ * @param lockWait whether to wait for another process that is about to let go of it
  * @throws {PathUnusableError} {@link DatabaseLockedError} {@link ColumnFamilyError}
  *   {@link DatabaseOpenError}
  */
 export async function openDatabase(
   folder: string,
   columnFamily: string,
-  memtableBytes: number
+  memtableBytes: number,
+  lockWait: LockWait | null = null
 ): Promise<OpenColumnFamily> {
   const path = resolve(folder)
   // The binding hangs for ever on a folder that cannot be made, so it never gets to see one.
@@ -51,7 +54,9 @@ export async function openDatabase(
   let current: { root: RocksDatabase; db: RocksDatabase }
   try {
     await refuseIfOpenHere(path)
-    current = await openRoot(RocksDB, path, columnFamily, memtableBytes)
+    current = await whenFree(path, lockWait, () =>
+      openRoot(RocksDB, path, columnFamily, memtableBytes)
+    )
   } catch (error) {
     giveUp()
     throw error

@@ -20,7 +20,7 @@ export async function explainOpenFailure(
     return new DatabaseLockedError(
       path,
       await describeHolder(path),
-      'stop it first, or give this one a path of its own. Several processes can share sessions only through a store made for that, such as Redis or Valkey.',
+      'stop it first, or give this one a path of its own. Several processes share sessions on a store made for that: LmdbStore on one machine, Redis or Valkey on many.',
       options
     )
   }
@@ -49,8 +49,8 @@ export async function explainOpenFailure(
   return new DatabaseOpenError(path, reason, options)
 }
 
-/** By how the reason begins and ends: the path between them may hold any word. */
-function isHeld(reason: string): boolean {
+/** Whether another process has it. By how the reason begins and ends: the path between may hold any word. */
+export function isHeld(reason: string): boolean {
   return (
     (/^(IO error: )?while lock file: /i.test(reason) &&
       reason.endsWith(': Resource temporarily unavailable')) ||
