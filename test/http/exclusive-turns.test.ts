@@ -185,17 +185,19 @@ function askAndLeave(url: string, cookie: string): () => void {
   return () => client.destroy()
 }
 
+const exclusive = (maxWait: number) => ({ session: { exclusive: { maxWait } } })
+
 /** A route that works until its gate opens, behind a hook that the test may hold up. */
-async function addWorkshop(app: FastifyInstance, answers: boolean, exclusive: ExclusiveOptions) {
+async function addWorkshop(app: FastifyInstance, { answers = true, maxWait = 10_000 }) {
   const work = { hooked: 0, begun: 0, gone: 0, hook: new Gate(), over: new Gate() }
   app.get('/in', async ({ session }) => session.set('counter', 1))
-  app.get('/free', { config: { session: { exclusive } } }, async () => 'free')
+  app.get('/free', { config: exclusive(20) }, async () => 'free')
   const preHandler = async (_request: FastifyRequest, reply: FastifyReply): Promise<void> => {
     reply.raw.once('close', () => work.gone++)
     work.hooked++
     await work.hook.opened
   }
-  app.get('/work', { config: EXCLUSIVE, preHandler }, (_request, reply) => {
+  app.get('/work', { config: exclusive(maxWait), preHandler }, (_request, reply) => {
     work.begun++
     work.over.opened.then(() => {
       if (answers) reply.send('done')
@@ -212,7 +214,7 @@ async function addWorkshop(app: FastifyInstance, answers: boolean, exclusive: Ex
 
 test('a handler that calls back has its turn until it does, though its client has gone', async (t) => {
   const app = await createApp(t, { store: new MemoryStore() })
-  const { work, leave, isFree } = await addWorkshop(app, true, { maxWait: 20 })
+  const { work, leave, isFree } = await addWorkshop(app, {})
   work.hook.open()
   await until(() => work.begun === 1)
   leave()
@@ -225,11 +227,23 @@ test('a handler that calls back has its turn until it does, though its client ha
 
 test('a handler whose client has gone before it began is not called', async (t) => {
   const app = await createApp(t, { store: new MemoryStore() })
-  const { work, leave, isFree } = await addWorkshop(app, true, { maxWait: 5000 })
+  const { work, leave, isFree } = await addWorkshop(app, {})
   leave()
   await until(() => work.gone === 1)
-  t.ok(await isFree())
+  await until(isFree)
   work.hook.open()
   await app.close()
   t.equal(work.begun, 0)
+})
+
+test('a handler that calls back and never does loses its turn in the end', async (t) => {
+  const app = await createApp(t, { store: new MemoryStore() })
+  const { work, leave, isFree } = await addWorkshop(app, { answers: false, maxWait: 50 })
+  work.hook.open()
+  await until(() => work.begun === 1)
+  leave()
+  await until(() => work.gone === 1)
+  work.over.open()
+  await until(isFree)
+  t.pass('it is free')
 })
