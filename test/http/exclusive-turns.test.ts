@@ -1,12 +1,7 @@
 import { request as httpRequest } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { type Test, test } from 'tap'
-import {
-  type ExclusiveOptions,
-  MemoryStore,
-  type SledSessionOptions,
-  sledSession
-} from '../../lib/index.js'
+import { MemoryStore, type SledSessionOptions, sledSession } from '../../lib/index.js'
 import { RedisStore } from '../../lib/redis.js'
 import { cookieOf, createApp, listen } from '../support/app.js'
 import { Gate } from '../support/gate.js'
