@@ -178,15 +178,9 @@ export const ImportRefusedError: ErrorClass<[line: number, problem: string, ...O
 /** Stored bytes do not decode. The record is quarantined and its visitor gets a fresh session. */
 export const RecordCorruptError: ErrorClass<[problem: string, ...Options]> = createError(
   'SLED_SESSION_RECORD_CORRUPT',
-  'A stored session record is corrupt: %s.'
+  'A stored session record is corrupt: %s.',
+  503
 )
-
-/** Turns whatever a store threw into the one error that HTTP answers with 503. */
-export function storeFailure(operation: string, cause: unknown): Error {
-  return cause instanceof StoreUnavailableError || cause instanceof StoreDamagedError
-    ? cause
-    : new StoreUnavailableError(operation, { cause })
-}
 
 /** Whether an error is one of these, which say already what to do. */
 export function isOurs(error: unknown): boolean {

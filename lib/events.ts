@@ -1,5 +1,4 @@
 import { channel } from 'node:diagnostics_channel'
-import { storeFailure } from './errors.js'
 import { shortHandle } from './record/handle.js'
 
 /** What happened to one session. */
@@ -55,7 +54,7 @@ export interface SessionEvents {
   /** A run of the reaper has deleted so many expired sessions, which may be none. */
   readonly reaped: { readonly sessionName: string; readonly deleted: number }
   /** A stored record did not decode and was put aside. */
-  readonly quarantined: Pick<SessionEvent, 'session'>
+  readonly quarantined: SessionEvent
   /** The store could not do something; whoever asked for it got this error. */
   readonly 'store-error': {
     readonly sessionName: string
@@ -98,23 +97,4 @@ export function announce(
   handle: string
 ): void {
   if (event.hasSubscribers) event.publish({ sessionName, session: shortHandle(handle) })
-}
-
-/** Publishes that the store failed, and gives the error back. */
-export function announceFailure<Failure extends Error>(
-  sessionName: string,
-  operation: string,
-  error: Failure
-): Failure {
-  if (events.storeError.hasSubscribers) events.storeError.publish({ sessionName, operation, error })
-  return error
-}
-
-/** Makes the 503 of whatever a store threw, and publishes it. */
-export function announceStoreFailure(
-  sessionName: string,
-  operation: string,
-  cause: unknown
-): Error {
-  return announceFailure(sessionName, operation, storeFailure(operation, cause))
 }

@@ -2,6 +2,7 @@ import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { InvalidOptionError } from '../errors.js'
+import { announce, events } from '../events.js'
 import { BackgroundSaves } from '../session/background-saves.js'
 import type { Registration } from '../session/registration.js'
 import type { Session } from '../session/session.js'
@@ -32,7 +33,9 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     throw new InvalidOptionError('store', 'is in use already: give each registration its own')
   }
   storesInUse.add(opened)
-  const store = new GuardedStore(opened)
+  const store = new GuardedStore(opened, (operation, error) =>
+    events.storeError.publish({ sessionName, operation, error })
+  )
   const policy: Registration = {
     ...options,
     store,
@@ -42,7 +45,11 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     background: new BackgroundSaves()
   }
   try {
-    await store.open({ now: options.now, log: fastify.log })
+    await store.open({
+      now: options.now,
+      log: fastify.log,
+      onQuarantine: (handle) => announce(events.quarantined, sessionName, handle)
+    })
   } catch (error) {
     storesInUse.delete(opened)
     throw error

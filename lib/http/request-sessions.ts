@@ -10,7 +10,7 @@ import {
   RouteWithoutSessionError,
   SessionNotLoadedError
 } from '../errors.js'
-import { announce, announceStoreFailure, events } from '../events.js'
+import { announce, events } from '../events.js'
 import type { SessionRecord } from '../record/record.js'
 import type { Registration } from '../session/registration.js'
 import { Session } from '../session/session.js'
@@ -207,18 +207,12 @@ export class RequestSessions {
       return
     }
     const { id } = decoded
-    let loading: SessionRecord | null | Promise<SessionRecord | null>
-    try {
-      loading = this.#policy.store.load(id)
-    } catch (error) {
-      done(this.#loadFailure(error))
-      return
-    }
+    const loading = this.#policy.store.load(id)
     if (loading instanceof Promise) {
       loading.then(
         (record) =>
           this.#loaded(request, visit, decoded, record, (error) => goOn(reply, done, error)),
-        (error: unknown) => goOn(reply, done, this.#loadFailure(error))
+        (error: Error) => goOn(reply, done, error)
       )
     } else {
       this.#loaded(request, visit, decoded, loading, done)
@@ -273,12 +267,8 @@ export class RequestSessions {
         else if (isWatched(request)) explainAmbiguous(request, this.#policy, this.#options.cookie)
         done()
       },
-      (error: unknown) => done(this.#loadFailure(error))
+      (error: Error) => done(error)
     )
-  }
-
-  #loadFailure(cause: unknown): Error {
-    return announceStoreFailure(this.#options.sessionName, 'load a session', cause)
   }
 
   #readCookie(request: FastifyRequest): DecodedCookie | DecodedCookie[] | null {

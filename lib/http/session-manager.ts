@@ -1,5 +1,5 @@
 import { ExceptUnknownError, NotSupportedError, StoreDamagedError } from '../errors.js'
-import { announce, announceStoreFailure, events } from '../events.js'
+import { announce, events } from '../events.js'
 import type { Expiry } from '../record/expiry.js'
 import { handleOf, isHandle } from '../record/handle.js'
 import { anyObject, flag, type Option, option, readOptions, refuse } from '../record/option.js'
@@ -79,7 +79,7 @@ export class SessionManager {
       })
       return count
     }
-    return this.#guard('count sessions', () => this.#policy.store.count())
+    return this.#policy.store.count()
   }
 
   /**
@@ -101,7 +101,8 @@ export class SessionManager {
     const record = await this.#find(handleOrId, unreadable)
     for (const handle of unreadable) {
       const { principal = null } = options
-      if (owned && !(await this.#isListed(handle, principal))) return false
+      const { store } = this.#policy
+      if (owned && (principal === null || !(await isListed(store, principal, handle)))) return false
       await this.#discard(handle, principal)
       return true
     }
@@ -244,13 +245,13 @@ export class SessionManager {
     if (decoded === null) return null
     const { store } = this.#policy
     if (Array.isArray(decoded)) {
-      const found = await this.#guard('load a session', () => findLive(store, decoded))
+      const found = await findLive(store, decoded)
       return typeof found === 'string'
         ? null
         : new Session(this.#detach(found.record, found.cookie.id, true))
     }
     const { id } = decoded
-    const record = await this.#guard('load a session', async () => store.load(id))
+    const record = await store.load(id)
     return record === null ? null : new Session(this.#detach(record, id, true))
   }
 
@@ -274,7 +275,7 @@ export class SessionManager {
       }
     }
     const start = elapsed()
-    const deleted = await this.#guard('delete expired sessions', () => store.deleteExpired(report))
+    const deleted = await store.deleteExpired(report)
     const milliseconds = Math.round(elapsed() - start)
     events.reaped.publish({ sessionName, deleted })
     log[deleted > 0 ? 'info' : 'debug']({ deleted, milliseconds }, 'expired sessions were deleted')
@@ -288,7 +289,7 @@ export class SessionManager {
    */
   async stats(): Promise<StoreStats> {
     const { store } = this.#policy
-    return this.#guard('read its statistics', async () => store.stats?.() ?? NO_STATS)
+    return (await store.stats?.()) ?? NO_STATS
   }
 
   /**
@@ -342,23 +343,19 @@ export class SessionManager {
     onUnreadable?: (handle: string) => void
   ): Promise<void> {
     checkPrincipal(principal)
-    await this.#guard('list sessions', async () => {
-      const batches = recordsOf(this.#policy.store, principal, onUnreadable)
-      for await (const records of batches) await work(records)
-    })
+    const batches = recordsOf(this.#policy.store, principal, onUnreadable)
+    for await (const records of batches) await work(records)
   }
 
-  #find(handleOrId: unknown, unreadable?: string[]): Promise<SessionRecord | null> {
+  async #find(handleOrId: unknown, unreadable?: string[]): Promise<SessionRecord | null> {
     const { store } = this.#policy
-    if (!isHandle(handleOrId)) return Promise.resolve(null)
-    return this.#guard('load a session', async () => {
-      if (unreadable === undefined) {
-        return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
-      }
-      const named = await this.#load(handleOrId, unreadable)
-      if (named !== null || unreadable.length > 0) return named
-      return this.#load(handleOf(handleOrId), unreadable)
-    })
+    if (!isHandle(handleOrId)) return null
+    if (unreadable === undefined) {
+      return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
+    }
+    const named = await this.#load(handleOrId, unreadable)
+    if (named !== null || unreadable.length > 0) return named
+    return this.#load(handleOf(handleOrId), unreadable)
   }
 
   async #checkExcept(
@@ -397,22 +394,15 @@ export class SessionManager {
     }
   }
 
-  #isListed(handle: string, principal: string | null): Promise<boolean> {
-    const { store } = this.#policy
-    return this.#guard('list sessions', async () => {
-      return principal !== null && isListed(store, principal, handle)
-    })
-  }
-
   /** Ends a session whose record cannot be read. */
   async #discard(handle: string, principal: string | null): Promise<void> {
     const { store, sessionName } = this.#policy
-    await this.#guard('destroy a session', async () => store.discard?.(handle, principal))
+    await store.discard?.(handle, principal)
     announce(events.revoked, sessionName, handle)
   }
 
   async #destroy(record: SessionRecord): Promise<void> {
-    await this.#guard('destroy a session', () => this.#policy.store.destroy(record))
+    await this.#policy.store.destroy(record)
     announce(events.revoked, this.#policy.sessionName, record.handle)
   }
 
@@ -422,14 +412,6 @@ export class SessionManager {
     const work = new UnitOfWork(policy, record, id, 'none')
     work.end()
     return work
-  }
-
-  async #guard<T>(operation: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } catch (error) {
-      throw announceStoreFailure(this.#policy.sessionName, operation, error)
-    }
   }
 }
 

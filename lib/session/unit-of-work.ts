@@ -1,5 +1,5 @@
-import { SessionBusyError, storeFailure } from '../errors.js'
-import { announce, announceFailure, announceStoreFailure, events } from '../events.js'
+import { SessionBusyError } from '../errors.js'
+import { announce, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
 import { Attended } from './attended.js'
@@ -187,7 +187,7 @@ export class UnitOfWork extends WorkingRecord {
     this.cookie = stored || this.hasCookie ? 'clear' : 'none'
     if (record === null || !stored) return Promise.resolve()
     const destroying = this.policy.store.destroy(record)
-    return this.settle(record, 'destroy a session', destroying, () =>
+    return this.settle(record, destroying, () =>
       announce(events.destroyed, this.policy.sessionName, record.handle)
     )
   }
@@ -261,7 +261,7 @@ export class UnitOfWork extends WorkingRecord {
     const revision = ++fresh.revision
     this.policy.turns.follow(old.handle, fresh.handle)
     const replacing = this.policy.store.replace(old, fresh, keep)
-    return this.settle(old, 'renew a session id', replacing, (replaced) => {
+    return this.settle(old, replacing, (replaced) => {
       fresh.storedRevision = Math.max(fresh.storedRevision, revision)
       if (replaced) announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
       else this.vanished(fresh)
@@ -273,7 +273,7 @@ export class UnitOfWork extends WorkingRecord {
     const record = this.record
     if (record === null) return
     if (this.stored && this.isUnshared) return this.loadAnew(record)
-    const stored = this.stored ? await this.readStored(record) : null
+    const stored = this.stored ? await this.policy.store.read(record.handle) : null
     if (stored === null) {
       this.leave(record)
       return
@@ -325,12 +325,7 @@ export class UnitOfWork extends WorkingRecord {
     }
     const text = this.encode(key, value)
     this.disown(key)
-    let swapped: boolean
-    try {
-      swapped = await store.compareAndSet(record, key, expected, text)
-    } catch (error) {
-      throw announceStoreFailure(this.policy.sessionName, SAVE, error)
-    }
+    const swapped = await store.compareAndSet(record, key, expected, text)
     if (this.record === record) {
       if (!record.destroyed) {
         if (swapped) this.keepSwapped(record, key, value, text)
@@ -394,25 +389,13 @@ export class UnitOfWork extends WorkingRecord {
     this.dirty = false
     this.stored = true
     if (changes !== null) noteActivity(record, this.policy)
-    const failed = (error: unknown): void => {
+    record.storedSeenAt = record.lastSeenAt
+    record.storedExpiresAt = record.expiresAt
+    const failed = (error: Error): void => {
       if (first) this.stored = false
-      record.failure ??= storeFailure(SAVE, error)
-      done(announceFailure(this.policy.sessionName, SAVE, record.failure))
+      done(error)
     }
-    if (record.failure !== null) {
-      failed(record.failure)
-      return
-    }
-    let saving: Promise<void>
-    try {
-      record.storedSeenAt = record.lastSeenAt
-      record.storedExpiresAt = record.expiresAt
-      saving = this.policy.store.save(record, changes)
-    } catch (error) {
-      failed(error)
-      return
-    }
-    saving.then(() => {
+    this.policy.store.save(record, changes).then(() => {
       record.storedRevision = Math.max(record.storedRevision, revision)
       // Unless this request itself has ended it meanwhile, and is on another by now.
       if (record.destroyed && this.record === record) {
@@ -425,7 +408,6 @@ export class UnitOfWork extends WorkingRecord {
 
   private settle<T>(
     old: SessionRecord,
-    operation: string,
     work: Promise<T>,
     succeeded: (outcome: T) => void
   ): Promise<void> {
@@ -443,7 +425,7 @@ export class UnitOfWork extends WorkingRecord {
       // The session lives on, and without its cookie its visitor could not try again.
       if (this.cookie === 'clear') this.cookie = 'none'
       this.endedHere = false
-      throw announceStoreFailure(this.policy.sessionName, operation, error)
+      throw error
     })
     this.holdResponse(settling)
     return settling
@@ -456,27 +438,14 @@ export class UnitOfWork extends WorkingRecord {
     this.settling = settling
   }
 
-  private async readStored(record: SessionRecord): Promise<SessionRecord | null> {
-    try {
-      return await this.policy.store.read(record.handle)
-    } catch (error) {
-      throw announceStoreFailure(this.policy.sessionName, READ, error)
-    }
-  }
-
   /** Several processes write: each load gave a record of its own, which nobody else changes. */
   private get isUnshared(): boolean {
     return this.policy.store.compareAndSet !== undefined
   }
 
   private async loadAnew(record: SessionRecord): Promise<void> {
-    const { store, sessionName } = this.policy
-    let loaded: SessionRecord | null
-    try {
-      loaded = await store.loadByHandle(record.handle)
-    } catch (error) {
-      throw announceStoreFailure(sessionName, READ, error)
-    }
+    const { store } = this.policy
+    const loaded = await store.loadByHandle(record.handle)
     if (loaded === null) {
       this.leave(record)
       return
@@ -520,13 +489,8 @@ export class UnitOfWork extends WorkingRecord {
 
   /** Goes on with the record that a renewal has put in the place of this one, and changes that. */
   private async follow(record: SessionRecord): Promise<void> {
-    const { store, sessionName } = this.policy
-    let next: SessionRecord | null
-    try {
-      next = await store.successorOf(record)
-    } catch (error) {
-      throw announceStoreFailure(sessionName, READ, error)
-    }
+    const { store } = this.policy
+    const next = await store.successorOf(record)
     try {
       // Unless another save of this request was here first.
       if (this.record === record) {
@@ -576,8 +540,6 @@ export class UnitOfWork extends WorkingRecord {
 }
 
 const NOBODY: Holder = { principal: null, metadata: null }
-const SAVE = 'save a session'
-const READ = 'read a session'
 
 function announceRenewal(sessionName: string, previous: string, handle: string): void {
   if (!events.regenerated.hasSubscribers) return

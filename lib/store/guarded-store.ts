@@ -1,32 +1,8 @@
-import { StoreUnavailableError } from '../errors.js'
+import { isOurs, StoreDamagedError, StoreUnavailableError } from '../errors.js'
 import { handleOf } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
-import { clearInterval, setInterval } from '../timers.js'
-import type { SessionChanges, SessionStore } from './session-store.js'
-
-const TICK = 1000
-const LONGEST_WAIT_TICKS = 10
-/** What a waiting write takes beside its record, roughly. */
-const WEIGHT_OF_ONE = 1024
-/**
- * Of writes, in bytes: a bound on their number alone would refuse small sessions in an ordinary
- * stall of the disk, or let large ones take gigabytes.
- */
-const MOST_WRITING = 64 * 1024 * 1024
-/** Of reads, whose size is not known yet; they hold nothing of the store until they are answered. */
-const MOST_READING = 16_384
-
-/** Something that was asked of the store and that it has not answered yet. */
-interface Task {
-  readonly operation: string
-  /** What the store writes; none if it only reads. */
-  readonly records: readonly SessionRecord[]
-  /** In bytes; `null` for what only reads. */
-  readonly weight: number | null
-  readonly since: number
-  late: boolean
-  reject: (error: Error) => void
-}
+import { PendingWork } from './pending-work.js'
+import type { LeftOut, SessionChanges, SessionStore } from './session-store.js'
 
 interface Renewal {
   readonly fresh: SessionRecord
@@ -34,92 +10,95 @@ interface Renewal {
   readonly renewing: Promise<boolean>
 }
 
+/** Told of each error that somebody gets because the store could not do what they asked for. */
+export type OnStoreFailure = (operation: string, error: Error) => void
+
 /**
- * Any store with a bound on time and memory, so that one that hangs is a 503 and no pile of
- * requests. It stands in front of the store, because a store that hangs cannot be asked for it.
- *
- * How a write ends that took too long is unknown. So its record stands for nothing any more, and
- * until all writes of that session have ended, the session is a 503: only then does reading it
- * anew show what is true, and no later change can get in between.
+ * Any store, with what all of them need: a bound on time and memory, so that one that hangs is a
+ * 503 and no pile of requests; errors of ours for whatever it throws; and renewals remembered, so
+ * that who comes late follows them.
  */
 export class GuardedStore implements SessionStore {
   readonly #store: SessionStore
-  /** In the order in which they came, so the oldest is first. */
-  readonly #tasks = new Set<Task>()
-  /** By handle: how many writes of a session have not ended. */
-  readonly #writing = new Map<string, number>()
-  /** Handles of the sessions with a write that took too long. */
-  readonly #uncertain = new Set<string>()
+  readonly #onFailure: OnStoreFailure
+  readonly #pending = new PendingWork()
   /** By the record that was renewed, for as long as anybody has it. */
   readonly #renewals = new WeakMap<SessionRecord, Renewal>()
-  #writingBytes = 0
-  #reading = 0
-  #ticks = 0
-  #timer: NodeJS.Timeout | null = null
-  // The store's own: they ask nothing of the disk, or walk over everything and take their time.
   readonly open: SessionStore['open']
   readonly create: SessionStore['create']
   readonly release: SessionStore['release']
-  readonly count: SessionStore['count']
-  readonly records: SessionStore['records']
-  readonly putRecords: SessionStore['putRecords']
-  readonly deleteExpired: SessionStore['deleteExpired']
   // Here if the store has them: what they are missing from is told by that.
   readonly compareAndSet?: Required<SessionStore>['compareAndSet']
   readonly discard?: Required<SessionStore>['discard']
+  readonly lastCopyAt?: Required<SessionStore>['lastCopyAt']
+  readonly noteCopy?: Required<SessionStore>['noteCopy']
   readonly stats?: Required<SessionStore>['stats']
   readonly backup?: Required<SessionStore>['backup']
 
-  constructor(store: SessionStore) {
+  constructor(store: SessionStore, onFailure: OnStoreFailure = () => {}) {
     this.#store = store
+    this.#onFailure = onFailure
     this.open = store.open.bind(store)
     this.create = store.create.bind(store)
     this.release = store.release.bind(store)
-    this.count = store.count.bind(store)
-    this.records = store.records.bind(store)
-    this.putRecords = store.putRecords.bind(store)
-    this.deleteExpired = store.deleteExpired.bind(store)
-    if (store.stats !== undefined) this.stats = store.stats.bind(store)
-    if (store.backup !== undefined) this.backup = store.backup.bind(store)
-    const discard = store.discard?.bind(store)
-    if (discard !== undefined) {
-      this.discard = (...which) => this.#bound('destroy a session', [], () => discard(...which))
+    const { compareAndSet, discard, lastCopyAt, noteCopy, stats, backup } = store
+    if (compareAndSet) {
+      this.compareAndSet = (record, ...change) =>
+        this.#bound(SAVE, [record], () => compareAndSet.call(store, record, ...change))
     }
-    const compareAndSet = store.compareAndSet?.bind(store)
-    if (compareAndSet === undefined) return
-    this.compareAndSet = (record, ...change) =>
-      this.#bound('save a session', [record], () => compareAndSet(record, ...change))
+    if (discard) {
+      this.discard = (...which) => this.#bound(DESTROY, [], () => discard.call(store, ...which))
+    }
+    if (lastCopyAt) {
+      this.lastCopyAt = () => this.#ask('read the time of a copy', () => lastCopyAt.call(store))
+    }
+    if (noteCopy) {
+      this.noteCopy = (at) => this.#ask('note a copy', () => noteCopy.call(store, at))
+    }
+    if (stats) this.stats = () => this.#ask('read its statistics', () => stats.call(store))
+    // What fails there may be the folder, which it says itself.
+    if (backup) this.backup = backup.bind(store)
+  }
+
+  /** The guard in front of a store, which may be one already. */
+  static of(store: SessionStore): GuardedStore {
+    return store instanceof GuardedStore ? store : new GuardedStore(store)
   }
 
   load(id: string): SessionRecord | null | Promise<SessionRecord | null> {
-    if (this.#uncertain.size > 0 && this.#uncertain.has(handleOf(id))) return refuse(uncertain())
-    if (this.#reading >= MOST_READING) return refuse(tooMany(LOAD))
+    const refusal = this.#pending.isCalm ? null : this.#pending.refuseRead(LOAD, handleOf(id))
+    if (refusal !== null) return this.#refuse(LOAD, refusal)
     try {
-      const loading = this.#store.load(id)
-      return loading instanceof Promise ? this.#boundLoad(loading) : loading
+      return this.#boundLoad(this.#store.load(id))
     } catch (error) {
-      return Promise.reject(error)
+      return this.#refuse(LOAD, error)
     }
   }
 
   loadByHandle(handle: string): SessionRecord | null | Promise<SessionRecord | null> {
-    if (this.#uncertain.has(handle)) return refuse(uncertain())
-    if (this.#reading >= MOST_READING) return refuse(tooMany(LOAD))
+    const refusal = this.#pending.refuseRead(LOAD, handle)
+    if (refusal !== null) return this.#refuse(LOAD, refusal)
     try {
-      const loading = this.#store.loadByHandle(handle)
-      return loading instanceof Promise ? this.#boundLoad(loading) : loading
+      return this.#boundLoad(this.#store.loadByHandle(handle))
     } catch (error) {
-      return Promise.reject(error)
+      return this.#refuse(LOAD, error)
     }
   }
 
   read(handle: string): Promise<SessionRecord | null> {
-    if (this.#uncertain.has(handle)) return refuse(uncertain())
-    return this.#bound('read a session', [], () => this.#store.read(handle))
+    const refusal = this.#pending.refuseRead(READ, handle)
+    if (refusal !== null) return this.#refuse(READ, refusal)
+    return this.#bound(READ, [], () => this.#store.read(handle))
   }
 
-  save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
-    return this.#bound('save a session', [record], () => this.#store.save(record, changes))
+  async save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
+    try {
+      await this.#bound(SAVE, [record], () => this.#store.save(record, changes))
+    } catch (error) {
+      // It has what is not stored: nobody is to build on that.
+      record.failure ??= error as Error
+      throw error
+    }
   }
 
   replace(
@@ -139,7 +118,7 @@ export class GuardedStore implements SessionStore {
     const renewal = this.#renewals.get(record)
     // How the renewal ends decides which of the two is alive.
     if (renewal === undefined || !(await renewal.renewing.catch(() => false))) {
-      return this.#bound('destroy a session', [record], () => this.#store.destroy(record))
+      return this.#bound(DESTROY, [record], () => this.#store.destroy(record))
     }
     const successor = await this.successorOf(record)
     if (successor === null) return
@@ -156,8 +135,9 @@ export class GuardedStore implements SessionStore {
    */
   async successorOf(record: SessionRecord): Promise<SessionRecord | null> {
     const renewal = this.#renewals.get(record)
-    if (await renewal?.renewing.catch(() => false))
-      return this.successorOf((renewal as Renewal).fresh)
+    if (renewal !== undefined && (await renewal.renewing.catch(() => false))) {
+      return this.successorOf(renewal.fresh)
+    }
     const { handle } = record
     const alive = await this.loadByHandle(handle)
     if (alive !== null) return alive
@@ -168,7 +148,7 @@ export class GuardedStore implements SessionStore {
     const walk = this.#store.handlesOf(principal)[Symbol.asyncIterator]()
     try {
       for (;;) {
-        const { done, value } = await this.#bound('list sessions', [], () => walk.next())
+        const { done, value } = await this.#bound(LIST, [], () => walk.next())
         if (done) return
         yield value
       }
@@ -178,21 +158,44 @@ export class GuardedStore implements SessionStore {
     }
   }
 
-  /** A write that never ends must not keep the process from ending. */
-  close(): Promise<void> {
-    return this.#watch('close', [], () => this.#store.close())
+  // These walk over everything, and take their time.
+
+  count(): Promise<number> {
+    return this.#ask('count sessions', () => this.#store.count())
   }
 
-  #boundLoad(loading: Promise<SessionRecord | null>): Promise<SessionRecord | null> {
-    return this.#watch(
-      LOAD,
-      [],
-      () => loading,
-      (record) => {
-        // Nobody waits for it any more, and the store counts who holds it.
-        if (record !== null) this.#store.release(record)
-      }
-    )
+  async *records(after?: string, leftOut?: LeftOut): AsyncGenerator<SessionRecord> {
+    try {
+      yield* this.#store.records(after, leftOut)
+    } catch (error) {
+      throw this.#failure(LIST, error)
+    }
+  }
+
+  putRecords(records: readonly SessionRecord[]): Promise<void> {
+    return this.#ask('save sessions', () => this.#store.putRecords(records))
+  }
+
+  deleteExpired(onProgress?: (deleted: number) => void): Promise<number> {
+    return this.#ask('delete expired sessions', () => this.#store.deleteExpired(onProgress))
+  }
+
+  /** A write that never ends must not keep the process from ending. */
+  close(): Promise<void> {
+    return this.#pending.run('close', [], () => this.#store.close())
+  }
+
+  #boundLoad(
+    loading: SessionRecord | null | Promise<SessionRecord | null>
+  ): SessionRecord | null | Promise<SessionRecord | null> {
+    if (!(loading instanceof Promise)) return loading
+    // Nobody waits for it any more, and the store counts who holds it.
+    const release = (record: SessionRecord | null): void => {
+      if (record !== null) this.#store.release(record)
+    }
+    return this.#pending
+      .run(LOAD, [], () => loading, release)
+      .catch((error: unknown) => this.#refuse(LOAD, error))
   }
 
   #bound<T>(
@@ -200,109 +203,38 @@ export class GuardedStore implements SessionStore {
     records: readonly SessionRecord[],
     work: () => Promise<T>
   ): Promise<T> {
-    for (const { handle, failure } of records) {
-      if (failure !== null) return Promise.reject(failure)
-      if (this.#uncertain.has(handle)) return Promise.reject(uncertain())
-    }
-    const full =
-      records.length === 0 ? this.#reading >= MOST_READING : this.#writingBytes >= MOST_WRITING
-    return full ? refuse(tooMany(operation)) : this.#watch(operation, records, work)
+    const refusal = this.#pending.refuse(operation, records)
+    if (refusal !== null) return this.#refuse(operation, refusal)
+    return this.#pending
+      .run(operation, records, work)
+      .catch((error: unknown) => this.#refuse(operation, error))
   }
 
-  #watch<T>(
-    operation: string,
-    records: readonly SessionRecord[],
-    work: () => Promise<T>,
-    tooLate?: (value: T) => void
-  ): Promise<T> {
-    // In here, so that a store that throws instead of rejecting rejects.
-    return new Promise<T>((resolve, reject) => {
-      const working = work()
-      const weight = records.length === 0 ? null : this.#weigh(records)
-      const task = { operation, records, weight, since: this.#ticks, late: false, reject }
-      this.#begin(task)
-      working.then(
-        (value) => {
-          this.#end(task)
-          if (task.late) tooLate?.(value)
-          // The store leaves out what it has not written before another write of it was given up.
-          const failure = records.find((record) => record.failure !== null)?.failure ?? null
-          if (failure === null) resolve(value)
-          else reject(failure)
-        },
-        (error: Error) => {
-          this.#end(task)
-          reject(error)
-        }
-      )
-    })
-  }
-
-  /** Parallel saves of one session share its record, and the store shares its bytes. */
-  #weigh(records: readonly SessionRecord[]): number {
-    let weight = WEIGHT_OF_ONE
-    for (const { handle, size } of records) if (!this.#writing.has(handle)) weight += size
-    return weight
-  }
-
-  #begin(task: Task): void {
-    this.#tasks.add(task)
-    if (task.weight === null) this.#reading++
-    else this.#writingBytes += task.weight
-    for (const { handle } of task.records) {
-      this.#writing.set(handle, (this.#writing.get(handle) ?? 0) + 1)
-    }
-    this.#timer ??= setInterval(() => this.#tick(), TICK).unref()
-  }
-
-  #end(task: Task): void {
-    this.#tasks.delete(task)
-    if (task.weight === null) this.#reading--
-    else this.#writingBytes -= task.weight
-    for (const { handle } of task.records) {
-      const left = (this.#writing.get(handle) ?? 1) - 1
-      if (left > 0) this.#writing.set(handle, left)
-      else {
-        this.#writing.delete(handle)
-        this.#uncertain.delete(handle)
-      }
+  async #ask<T>(operation: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      throw this.#failure(operation, error)
     }
   }
 
-  #tick(): void {
-    this.#ticks++
-    if (this.#tasks.size === 0) {
-      if (this.#timer !== null) clearInterval(this.#timer)
-      this.#timer = null
-      return
-    }
-    for (const task of this.#tasks) {
-      if (this.#ticks - task.since < LONGEST_WAIT_TICKS) return
-      if (!task.late) this.#giveUp(task)
-    }
+  #refuse(operation: string, error: unknown): Promise<never> {
+    return Promise.reject(this.#failure(operation, error))
   }
 
-  #giveUp(task: Task): void {
-    task.late = true
-    const error = new StoreUnavailableError(`${task.operation} in ${LONGEST_WAIT_TICKS} seconds`)
-    for (const record of task.records) {
-      record.failure ??= error
-      this.#uncertain.add(record.handle)
-    }
-    task.reject(error)
+  #failure(operation: string, error: unknown): Error {
+    const failure = isOurs(error)
+      ? (error as Error)
+      : new StoreUnavailableError(operation, { cause: error })
+    const isFailure =
+      failure instanceof StoreUnavailableError || failure instanceof StoreDamagedError
+    if (isFailure) this.#onFailure(operation, failure)
+    return failure
   }
 }
 
 const LOAD = 'load a session'
-
-function refuse(error: Error): Promise<never> {
-  return Promise.reject(error)
-}
-
-function tooMany(operation: string): Error {
-  return new StoreUnavailableError(`${operation}: too many requests wait for it already`)
-}
-
-function uncertain(): Error {
-  return new StoreUnavailableError('tell yet how an earlier write of this session ended')
-}
+const READ = 'read a session'
+const SAVE = 'save a session'
+const DESTROY = 'destroy a session'
+const LIST = 'list sessions'

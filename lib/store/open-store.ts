@@ -1,5 +1,6 @@
 import { anyObject, flag, type Option, option, readOptions, refuse } from '../record/option.js'
 import { now } from '../timers.js'
+import { GuardedStore } from './guarded-store.js'
 import type { RocksDatabase } from './rocksdb/engine/binding.js'
 import { borrowDatabase, openDatabase, openReadOnly } from './rocksdb/engine/database.js'
 import { type Durability, RocksDBStore } from './rocksdb/rocksdb-store.js'
@@ -75,7 +76,7 @@ export async function openSessionStore(
   const durability = readOnly ? 'process' : given.durability
   const store = new RocksDBStore({ connect, durability, cacheBytes })
   await store.open({ now, log })
-  return store
+  return new GuardedStore(store)
 }
 
 const MEMORY = 20 * 1024 * 1024

@@ -15,6 +15,8 @@ export interface StoreContext {
   /** The registration's clock, in ms since 1970. */
   readonly now: () => number
   readonly log: StoreLogger
+  /** To be told the handle of each record that did not decode and was put aside. */
+  readonly onQuarantine?: (handle: string) => void
 }
 
 /**

@@ -1,4 +1,3 @@
-import { storeFailure } from '../errors.js'
 import type { SessionRecord } from '../record/record.js'
 import type { SessionStore } from '../store/session-store.js'
 
@@ -30,11 +29,7 @@ export class RecordWriter {
     const batch = this.#batch
     this.#batch = []
     this.#bytes = 0
-    try {
-      if (batch.length > 0) await this.#store.putRecords(batch)
-    } catch (error) {
-      throw storeFailure('save sessions', error)
-    }
+    if (batch.length > 0) await this.#store.putRecords(batch)
     this.written += batch.length
     this.#onBatch(this.written)
   }

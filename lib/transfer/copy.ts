@@ -1,6 +1,7 @@
-import { RecordCorruptError, StoreDamagedError, storeFailure } from '../errors.js'
+import { RecordCorruptError, StoreDamagedError } from '../errors.js'
 import { clock, flag, type Option, option, readOptions } from '../record/option.js'
 import type { SessionRecord } from '../record/record.js'
+import { GuardedStore } from '../store/guarded-store.js'
 import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
 import { sessionStore } from '../store/storage-options.js'
@@ -64,8 +65,18 @@ export async function copySessions(
   to: SessionStore,
   options: CopyOptions = {}
 ): Promise<CopyResult> {
-  sessionStore(from, 'from')
-  sessionStore(to, 'to')
+  return copy(
+    GuardedStore.of(sessionStore(from, 'from')),
+    GuardedStore.of(sessionStore(to, 'to')),
+    options
+  )
+}
+
+async function copy(
+  from: SessionStore,
+  to: SessionStore,
+  options: CopyOptions
+): Promise<CopyResult> {
   const { onProgress, signal, now, mirror, overwriteNewer } = readOptions(OPTIONS, options)
   const startedAt = now()
   const total = await estimate(from)
@@ -185,19 +196,15 @@ class EndedSessions {
       return record === null || record.expiresAt <= this.#now()
     } catch (error) {
       if (error instanceof RecordCorruptError || error instanceof StoreDamagedError) return false
-      throw storeFailure('read a session', error)
+      throw error
     }
   }
 
   async #delete(handle: string): Promise<void> {
-    try {
-      const record = await this.#to.loadByHandle(handle)
-      if (record === null) return
-      await this.#to.destroy(record).finally(() => this.#to.release(record))
-      this.deleted++
-    } catch (error) {
-      throw storeFailure('destroy a session', error)
-    }
+    const record = await this.#to.loadByHandle(handle)
+    if (record === null) return
+    await this.#to.destroy(record).finally(() => this.#to.release(record))
+    this.deleted++
   }
 }
 

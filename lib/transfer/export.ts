@@ -1,5 +1,5 @@
-import { storeFailure } from '../errors.js'
 import { type Option, optional, readOptions } from '../record/option.js'
+import { GuardedStore } from '../store/guarded-store.js'
 import { LONG_OPERATION, type LongOperation, listener } from '../store/long-operation.js'
 import type { LeftOut, SessionStore } from '../store/session-store.js'
 import { sessionStore } from '../store/storage-options.js'
@@ -30,9 +30,9 @@ export function exportSessions(
   store: SessionStore,
   options: ExportOptions = {}
 ): AsyncGenerator<string> {
-  sessionStore(store, 'store')
+  const source = GuardedStore.of(sessionStore(store, 'store'))
   readOptions(OPTIONS, options)
-  return pieces(store, options)
+  return pieces(source, options)
 }
 
 async function* pieces(
@@ -57,9 +57,5 @@ async function* pieces(
 
 /** About how many sessions a store holds. */
 export async function estimate(store: SessionStore): Promise<number | null> {
-  try {
-    return (await store.stats?.())?.sessions ?? null
-  } catch (error) {
-    throw storeFailure('read its statistics', error)
-  }
+  return (await store.stats?.())?.sessions ?? null
 }

@@ -1,6 +1,7 @@
 import { ImportRefusedError } from '../errors.js'
 import { bytes, clock, type Option, option, readOptions, refuse } from '../record/option.js'
 import type { SessionRecord } from '../record/record.js'
+import { GuardedStore } from '../store/guarded-store.js'
 import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
 import { sessionStore } from '../store/storage-options.js'
@@ -48,12 +49,12 @@ export async function importSessions(
   source: AsyncIterable<string | Uint8Array>,
   options: ImportOptions = {}
 ): Promise<ImportResult> {
-  sessionStore(store, 'store')
+  const target = GuardedStore.of(sessionStore(store, 'store'))
   const pieces: unknown = (source as Partial<typeof source> | null)?.[Symbol.asyncIterator]
   if (typeof pieces !== 'function') refuse('source', 'must be a stream or another async iterable')
   const { onProgress, signal, now, maxRecordSize } = readOptions(OPTIONS, options)
   let expired = 0
-  const writer = new RecordWriter(store, (written) => {
+  const writer = new RecordWriter(target, (written) => {
     signal?.throwIfAborted()
     onProgress?.({ done: written + expired, total: null })
   })

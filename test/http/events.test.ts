@@ -207,7 +207,8 @@ test('a store that cannot tell the reason holds up no request', async (t) => {
   const { get, reasons } = await site(t, { store: new Forgetful() })
   const heard = listenIn(t)
   t.equal((await get('/see', `id=${'A'.repeat(43)}`)).status, 200)
-  t.same(heard, [])
+  t.match(heard, [['store-error', { operation: 'read a session' }]])
+  t.equal(heard.length, 1, 'no reason is made up')
   t.same(reasons(), [])
 })
 
@@ -255,7 +256,7 @@ test('a corrupt record is quarantined, and a store that fails says at what', asy
   await putRaw(db.columnFamily('session'), recordKey(handleOf(cookie.slice(3))), Buffer.from('?'))
   t.equal((await get('/see', cookie)).status, 200)
   t.same(heard, [
-    ['quarantined', { session: shortOf(cookie) }],
+    ['quarantined', { sessionName: 'session', session: shortOf(cookie) }],
     ['rejected', { sessionName: 'session', reason: 'unknown' }]
   ])
   await app.close()

@@ -38,10 +38,13 @@ test('a load past the bound is refused before the store is asked, and fails nobo
   store.gate.open()
   const outcomes = await Promise.allSettled(waiting)
   t.ok(outcomes.every(({ status }) => status === 'rejected'))
-  await t.rejects(guarded.load(createSessionId()) as Promise<unknown>, { message: 'no answer' })
+  await t.rejects(guarded.load(createSessionId()) as Promise<unknown>, {
+    ...UNAVAILABLE,
+    cause: { message: 'no answer' }
+  })
 })
 
-test('a store that throws where it should reject rejects', async (t) => {
+test('whatever a store throws or rejects with becomes an error of ours, and is told', async (t) => {
   class ThrowingStore extends MemoryStore {
     override load(): never {
       throw new Error('thrown')
@@ -56,7 +59,11 @@ test('a store that throws where it should reject rejects', async (t) => {
       throw new Error('thrown')
     }
   }
-  const store = new GuardedStore(new ThrowingStore())
+  const told: string[] = []
+  const store = new GuardedStore(new ThrowingStore(), (operation, { message }) => {
+    t.match(message, operation)
+    told.push(operation)
+  })
   const handle = handleOf(createSessionId())
   const record = store.create(handle, 0, 0, Date.now() + 1000)
   const calls = [
@@ -65,7 +72,11 @@ test('a store that throws where it should reject rejects', async (t) => {
     () => store.read(handle),
     () => store.save(record, null)
   ]
-  for (const call of calls) await t.rejects(call() as Promise<unknown>, { message: 'thrown' })
+  for (const call of calls) {
+    await t.rejects(call() as Promise<unknown>, { ...UNAVAILABLE, cause: { message: 'thrown' } })
+  }
+  t.same(told, ['load a session', 'load a session', 'read a session', 'save a session'])
+  t.match(record.failure, UNAVAILABLE, 'and nobody builds on what is not stored')
 })
 
 test('a record in memory is given at once', async (t) => {

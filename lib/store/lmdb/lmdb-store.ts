@@ -1,10 +1,4 @@
-import {
-  InvalidHandleError,
-  InvalidOptionError,
-  RecordCorruptError,
-  storeFailure
-} from '../../errors.js'
-import { events } from '../../events.js'
+import { InvalidHandleError, InvalidOptionError, RecordCorruptError } from '../../errors.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import { type Option, option, readOptions } from '../../record/option.js'
 import type { SessionRecord } from '../../record/record.js'
@@ -148,7 +142,7 @@ export class LmdbStore implements SessionStore {
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
     const own = record as LmdbRecord
     return this.#inOrder(own, () =>
-      this.#write('save a session', [own.handle], (session) => {
+      this.#write([own.handle], (session) => {
         if (own.known === null) return putFirst(own, session(own.handle))
         const stored = this.#alive(own, session(own.handle))
         if (stored === null) return () => markDestroyed(own)
@@ -167,7 +161,7 @@ export class LmdbStore implements SessionStore {
     const own = record as LmdbRecord
     let swapped = false
     await this.#inOrder(own, () =>
-      this.#write('save a session', [own.handle], (session) => {
+      this.#write([own.handle], (session) => {
         const stored = this.#alive(own, session(own.handle))
         if (stored === null) return () => markDestroyed(own)
         const found = stored.data.get(key)
@@ -195,7 +189,7 @@ export class LmdbStore implements SessionStore {
     const to = fresh as LmdbRecord
     let replaced = false
     await this.#inOrder(from, () =>
-      this.#write('renew a session id', [from.handle, to.handle], (session) => {
+      this.#write([from.handle, to.handle], (session) => {
         const stored = this.#alive(from, session(from.handle))
         if (stored === null || from.known === null) return () => markDestroyed(from)
         const { handle, createdAt, lastSeenAt, expiresAt } = to
@@ -221,7 +215,7 @@ export class LmdbStore implements SessionStore {
   async destroy(record: SessionRecord): Promise<void> {
     let found = false
     await this.#inOrder(record as LmdbRecord, () =>
-      this.#write('destroy a session', [record.handle], (session) => {
+      this.#write([record.handle], (session) => {
         found = session(record.handle).version !== null
         session(record.handle).remove()
         return () => markDestroyed(record)
@@ -232,10 +226,8 @@ export class LmdbStore implements SessionStore {
   }
 
   async loadSuccessor(handle: string): Promise<LmdbRecord | null> {
-    const next = guard('read a session', () => {
-      this.#database.refresh()
-      return readSuccessor(this.#database, handle, this.#context.now())
-    })
+    this.#database.refresh()
+    const next = readSuccessor(this.#database, handle, this.#context.now())
     if (next === null) return null
     return (await this.loadByHandle(next)) ?? this.loadSuccessor(next)
   }
@@ -248,10 +240,8 @@ export class LmdbStore implements SessionStore {
   }
 
   async count(): Promise<number> {
-    return guard('count sessions', () => {
-      this.#database.refresh()
-      return this.#database.sessions.getStats().entryCount
-    })
+    this.#database.refresh()
+    return this.#database.sessions.getStats().entryCount
   }
 
   async *records(after?: string, leftOut: LeftOut = () => {}): AsyncGenerator<LmdbRecord> {
@@ -270,7 +260,7 @@ export class LmdbStore implements SessionStore {
   async putRecords(records: readonly SessionRecord[]): Promise<void> {
     if (records.length === 0) return
     const handles = records.map(({ handle }) => handle)
-    await this.#write('save sessions', handles, (session) => {
+    await this.#write(handles, (session) => {
       for (const record of records) session(record.handle).put(indexed(record))
       const births = records.map((record) => session(record.handle).birth)
       const known = records.map(knownOf)
@@ -285,26 +275,20 @@ export class LmdbStore implements SessionStore {
   }
 
   async lastCopyAt(): Promise<number | null> {
-    const copied = guard('read the time of a copy', () => {
-      this.#database.refresh()
-      return readMeta(this.#database)?.meta.copied
-    })
+    this.#database.refresh()
+    const copied = readMeta(this.#database)?.meta.copied
     return copied === undefined ? null : Date.parse(copied)
   }
 
   async noteCopy(at: number): Promise<void> {
     // To the whole ms after it, as nothing that was copied may be later.
     const copied = new Date(Math.ceil(at)).toISOString()
-    try {
-      for (;;) {
-        this.#database.refresh()
-        const found = readMeta(this.#database)
-        if (found === null) return
-        const { meta, version } = found
-        if (await writeMeta(this.#database, version, { ...meta, copied })) return
-      }
-    } catch (error) {
-      throw storeFailure('note a copy', error)
+    for (;;) {
+      this.#database.refresh()
+      const found = readMeta(this.#database)
+      if (found === null) return
+      const { meta, version } = found
+      if (await writeMeta(this.#database, version, { ...meta, copied })) return
     }
   }
 
@@ -340,15 +324,13 @@ export class LmdbStore implements SessionStore {
   #read(handle: string): LmdbRecord | null {
     if (!isHandle(handle)) return null
     const key = recordKey(handle)
-    return guard('read a session', () => {
-      this.#database.refresh()
-      const entry = this.#database.read(this.#database.sessions, key)
-      if (entry === null) return null
-      const record = decodeRecord(handle, entry.bytes, key, LmdbRecord)
-      record.known = knownOf(record)
-      record.birth = birthOf(entry.version)
-      return record
-    })
+    this.#database.refresh()
+    const entry = this.#database.read(this.#database.sessions, key)
+    if (entry === null) return null
+    const record = decodeRecord(handle, entry.bytes, key, LmdbRecord)
+    record.known = knownOf(record)
+    record.birth = birthOf(entry.version)
+    return record
   }
 
   /** A batch at a time: a snapshot that a slow reader keeps would keep all that is deleted meanwhile. */
@@ -358,10 +340,8 @@ export class LmdbStore implements SessionStore {
     convert: (keys: Buffer[]) => T[]
   ): AsyncGenerator<T[]> {
     for (let rest = range; ; ) {
-      const keys = guard('list sessions', () => {
-        this.#database.refresh()
-        return this.#database.keys(this.#database[table], rest)
-      })
+      this.#database.refresh()
+      const keys = this.#database.keys(this.#database[table], rest)
       if (keys.length > 0) yield convert(keys)
       const last = keys.at(-1)
       if (last === undefined || keys.length < range.limit) return
@@ -412,24 +392,19 @@ export class LmdbStore implements SessionStore {
    * anything is written; what it returned last is called when that is durable.
    */
   async #write(
-    operation: string,
     handles: readonly string[],
     apply: (session: (handle: string) => StoredSession) => () => void
   ): Promise<void> {
     let written = (): void => {}
-    try {
-      await this.#commit.add(handles, (session) => {
-        written = apply(session)
-      })
-    } catch (error) {
-      throw storeFailure(operation, error)
-    }
+    await this.#commit.add(handles, (session) => {
+      written = apply(session)
+    })
     written()
   }
 
   /** Any change of what does not decode keeps it for a person to look at, and takes it out of the way. */
   async #quarantine(handle: string): Promise<null> {
-    await this.#write('read a session', [handle], () => () => {})
+    await this.#write([handle], () => () => {})
     return null
   }
 
@@ -440,7 +415,7 @@ export class LmdbStore implements SessionStore {
       { session: shortHandle(handle), err: damage.reason },
       'a corrupt session record was put in quarantine; its visitor gets a fresh session'
     )
-    events.quarantined.publish({ session: shortHandle(handle) })
+    this.#context.onQuarantine?.(handle)
   }
 }
 
@@ -484,12 +459,4 @@ function indexed(record: SessionRecord): IndexedRecord {
   const copy = new IndexedRecord(handle, createdAt, lastSeenAt, expiresAt)
   copy.inherit(record, null)
   return copy
-}
-
-function guard<T>(operation: string, work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    throw error instanceof RecordCorruptError ? error : storeFailure(operation, error)
-  }
 }

@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import {
   InvalidHandleError,
-  InvalidOptionError,
+  isOurs,
   RecordCorruptError,
-  storeFailure
+  StoreUnavailableError
 } from '../../errors.js'
-import { events } from '../../events.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import {
   duration,
@@ -17,23 +15,14 @@ import {
   text
 } from '../../record/option.js'
 import type { SessionRecord } from '../../record/record.js'
-import { difference } from '../merge.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
+import { type Claimant, Claims } from './claims.js'
 import type { RedisClient } from './client.js'
-import { decodeHash, fieldOf, knownOf, messageOf } from './codec.js'
+import { decodeHash } from './codec.js'
 import { handleOfMember, memberOf, RedisKeys } from './keys.js'
-import { type Known, RedisRecord } from './redis-record.js'
-import {
-  COMPARE_AND_SET,
-  DESTROY,
-  EXPIRE,
-  PUT,
-  QUARANTINE,
-  REPLACE,
-  SAVE,
-  type Script
-} from './scripts.js'
+import { RecordWriter } from './record-writer.js'
+import { RedisRecord } from './redis-record.js'
 import { RedisServer } from './server.js'
 
 export interface RedisStoreOptions {
@@ -63,6 +52,7 @@ function anyClient(value: unknown, name: string): RedisClient {
 }
 
 const BATCH = 32
+const claims = new Claims()
 
 /**
  * Sessions in Redis (6 or later) or Valkey, for several processes and machines. Each load gives a
@@ -72,53 +62,30 @@ const BATCH = 32
  * Redis deletes expired sessions by itself. Session ids never leave the process.
  */
 export class RedisStore implements SessionStore {
-  /** By prefix: the open stores of this process. */
-  static readonly #open = new Map<string, Set<RedisStore>>()
-  /** One opens at a time, so that of two that open together one finds the other. */
-  static #opening: Promise<void> = Promise.resolve()
-  readonly #client: RedisClient
-  readonly #prefix: string
+  readonly #place: Claimant
   readonly #keys: RedisKeys
   readonly #server: RedisServer
   #context!: StoreContext
+  #writer!: RecordWriter
   #quarantined = 0
 
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
   constructor(options: RedisStoreOptions) {
     const { client, prefix, timeout } = readOptions(OPTIONS, options)
-    this.#client = client
-    this.#prefix = prefix
     this.#keys = new RedisKeys(prefix)
     this.#server = new RedisServer(client, timeout)
+    this.#place = { client, prefix, keys: this.#keys, server: this.#server }
   }
 
   async open(context: StoreContext): Promise<void> {
     this.#context = context
-    await guard('reach Redis', () => this.#server.greet(this.#keys.handles))
-    const opening = RedisStore.#opening.then(() => this.#claimPrefix())
-    RedisStore.#opening = opening.catch(() => {})
-    await opening
-  }
-
-  /** Two registrations on the same keys would take each other's sessions for their own. */
-  async #claimPrefix(): Promise<void> {
-    const others = RedisStore.#open.get(this.#prefix) ?? new Set()
-    for (const other of others) {
-      if (await guard('reach Redis', () => this.#sharesServer(other))) {
-        const problem = `"${this.#prefix}" is in use on this server by another store of this process: give each its own`
-        throw new InvalidOptionError('prefix', problem)
-      }
+    this.#writer = new RecordWriter(this.#server, this.#keys, context.now)
+    try {
+      await this.#server.greet(this.#keys.handles)
+      await claims.enter(this.#place)
+    } catch (error) {
+      throw isOurs(error) ? error : new StoreUnavailableError('reach Redis', { cause: error })
     }
-    RedisStore.#open.set(this.#prefix, others.add(this))
-  }
-
-  /** Clients and addresses may differ where the server is one: what one writes, the other finds. */
-  async #sharesServer(other: RedisStore): Promise<boolean> {
-    if (other.#client === this.#client) return true
-    const key = this.#keys.probe(randomBytes(9).toString('base64url'))
-    await this.#server.leaveMark(key)
-    // One that reaches no server serves nobody: its client may have been closed long ago.
-    return other.#server.takeMark(key).catch(() => false)
   }
 
   create(handle: string, createdAt: number, now: number, expiresAt: number): RedisRecord {
@@ -131,8 +98,7 @@ export class RedisStore implements SessionStore {
 
   async loadByHandle(handle: string): Promise<RedisRecord | null> {
     try {
-      const record = await this.read(handle)
-      return record !== null && record.expiresAt > this.#context.now() ? record : null
+      return this.#alive(await this.read(handle))
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) throw error
       await this.#quarantine(handle, error)
@@ -142,73 +108,45 @@ export class RedisStore implements SessionStore {
 
   async read(handle: string): Promise<RedisRecord | null> {
     if (!isHandle(handle)) return null
-    const fields = await guard('read a session', () => this.#fields(handle))
+    const fields = await this.#fields(handle)
     return fields.size === 0 ? null : decodeHash(handle, fields)
   }
 
   release(): void {}
 
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
-    return this.#inOrder(record as RedisRecord, async (redis) => {
-      if (redis.known === null) await this.putRecords([redis])
-      else await this.#merge(redis, redis.known, changes)
-    })
+    return this.#writer.save(record as RedisRecord, changes)
   }
 
-  async replace(
+  replace(
     old: SessionRecord,
     fresh: SessionRecord,
     keep: boolean | readonly string[]
   ): Promise<boolean> {
-    let replaced = false
-    await this.#inOrder(old as RedisRecord, async (redis) => {
-      replaced = await this.#move(redis, fresh as RedisRecord, keep)
-    })
-    return replaced
+    return this.#writer.replace(old as RedisRecord, fresh as RedisRecord, keep)
   }
 
   async destroy(record: SessionRecord): Promise<void> {
-    const { known, handle } = record as RedisRecord
-    const keys = [this.#keys.record(handle)]
-    const knownAt = this.#addPrincipal(keys, known?.principal ?? '')
-    const message = { member: memberOf(handle), knownAt }
-    const deleted = await guard('destroy a session', () => this.#run(DESTROY, keys, message))
+    const found = await this.#writer.destroy(record as RedisRecord)
     record.destroyed = true
-    if (Number(deleted) > 0) return
-    const successor = await this.loadSuccessor(handle)
+    const successor = found ? null : await this.loadSuccessor(record.handle)
     if (successor !== null) await this.destroy(successor)
   }
 
   async loadSuccessor(handle: string): Promise<RedisRecord | null> {
-    const key = this.#keys.successor(handle)
-    const member = await guard('read a session', () => this.#server.text(key))
+    const member = await this.#server.text(this.#keys.successor(handle))
     if (member === null) return null
     const next = handleOfMember(member)
     return (await this.loadByHandle(next)) ?? this.loadSuccessor(next)
   }
 
-  async compareAndSet(
+  compareAndSet(
     record: SessionRecord,
     key: string,
     expected: string | undefined,
     text: string | undefined
   ): Promise<boolean> {
-    let swapped = false
-    await this.#inOrder(record as RedisRecord, async (redis) => {
-      const keys = [this.#keys.record(redis.handle)]
-      const message = { born: redis.known?.born, field: fieldOf(key), expected, text }
-      const reply = await guard('save a session', () => this.#run(COMPARE_AND_SET, keys, message))
-      if (reply === 'gone') {
-        redis.destroyed = true
-        return
-      }
-      swapped = reply === 'ok'
-      const stored = swapped ? text : (reply as string[])[0]
-      redis.apply(key, stored)
-      if (stored === undefined) redis.known?.data.delete(key)
-      else redis.known?.data.set(key, stored)
-    })
-    return swapped
+    return this.#writer.compareAndSet(record as RedisRecord, key, expected, text)
   }
 
   async *handlesOf(principal: string): AsyncGenerator<string[]> {
@@ -217,8 +155,7 @@ export class RedisStore implements SessionStore {
     const seen = new Set<string>()
     let cursor: string | null = null
     do {
-      const from: string = cursor ?? FIRST_CURSOR
-      const found = await guard('list sessions', () => this.#server.membersFrom(key, from))
+      const found = await this.#server.membersFrom(key, cursor ?? FIRST_CURSOR)
       cursor = found.cursor
       const fresh = found.members.filter((member) => !seen.has(member))
       for (const member of fresh) seen.add(member)
@@ -227,18 +164,14 @@ export class RedisStore implements SessionStore {
   }
 
   count(): Promise<number> {
-    return guard('count sessions', () =>
-      this.#server.countOver(this.#keys.expiry, this.#context.now())
-    )
+    return this.#server.countOver(this.#keys.expiry, this.#context.now())
   }
 
   async *records(after?: string, leftOut: LeftOut = () => {}): AsyncGenerator<RedisRecord> {
     if (after !== undefined && !isHandle(after)) throw new InvalidHandleError()
     let last = after === undefined ? null : memberOf(after)
     for (;;) {
-      const members = await guard('list sessions', () =>
-        this.#server.behind(this.#keys.handles, last, BATCH)
-      )
+      const members = await this.#server.behind(this.#keys.handles, last, BATCH)
       const found = await Promise.all(
         members.map((member) => this.#readAlive(handleOfMember(member), leftOut))
       )
@@ -249,29 +182,16 @@ export class RedisStore implements SessionStore {
   }
 
   async putRecords(records: readonly SessionRecord[]): Promise<void> {
-    if (records.length === 0) return
-    const keys: string[] = []
-    const born = randomBytes(6).toString('base64url')
-    const messages = records.map((record) => {
-      const at = KEYS_BEFORE + keys.push(this.#keys.record(record.handle))
-      const principalAt = this.#addPrincipal(keys, record.principal ?? '')
-      const more = { at, principalAt, born, member: memberOf(record.handle) }
-      return { ...messageOf(record, record.data), ...more }
-    })
-    const known = records.map((record) => knownOf(record, born))
-    await guard('save sessions', () => this.#run(PUT, keys, { records: messages }))
-    for (const [index, record] of records.entries()) {
-      if (record instanceof RedisRecord) record.known = known[index] as Known
-    }
+    if (records.length > 0) await this.#writer.put(records)
   }
 
   async lastCopyAt(): Promise<number | null> {
-    const text = await guard('read the time of a copy', () => this.#server.text(this.#keys.copied))
+    const text = await this.#server.text(this.#keys.copied)
     return text === null ? null : Number(text)
   }
 
   noteCopy(at: number): Promise<void> {
-    return guard('note a copy', () => this.#server.setText(this.#keys.copied, String(at)))
+    return this.#server.setText(this.#keys.copied, String(at))
   }
 
   /** Redis has mostly done it already; what is left of them in the indexes is counted and removed. */
@@ -279,15 +199,8 @@ export class RedisStore implements SessionStore {
     const now = this.#context.now()
     let deleted = 0
     for (;;) {
-      const members = await guard('list sessions', () =>
-        this.#server.due(this.#keys.expiry, now, BATCH)
-      )
-      const keys = members.map((member) => this.#keys.record(handleOfMember(member)))
-      if (members.length > 0) {
-        deleted += Number(
-          await guard('delete expired sessions', () => this.#run(EXPIRE, keys, { members }))
-        )
-      }
+      const members = await this.#server.due(this.#keys.expiry, now, BATCH)
+      if (members.length > 0) deleted += await this.#writer.expire(members)
       onProgress?.(deleted)
       if (members.length < BATCH) return deleted
     }
@@ -299,89 +212,11 @@ export class RedisStore implements SessionStore {
   }
 
   async close(): Promise<void> {
-    RedisStore.#open.get(this.#prefix)?.delete(this)
+    claims.leave(this.#place)
   }
 
-  /** Of one record, each write waits for the one before: they are never swapped on the way. */
-  #inOrder(record: RedisRecord, write: (record: RedisRecord) => Promise<void>): Promise<void> {
-    const writing = record.writing.then(async () => {
-      if (record.failure !== null) throw record.failure
-      if (!record.destroyed) await write(record)
-    })
-    record.writing = writing.catch(() => {})
-    return writing
-  }
-
-  async #merge(record: RedisRecord, known: Known, changes: SessionChanges | null): Promise<void> {
-    const { principal } = known
-    const keys = [this.#keys.record(record.handle)]
-    const knownAt = this.#addPrincipal(keys, principal)
-    const principalAt = this.#addPrincipal(keys, record.principal ?? '')
-    const message = {
-      ...messageOf(record, changes ?? []),
-      left:
-        principal === (record.principal ?? '') ? undefined : [...record.data.keys()].map(fieldOf)
-    }
-    const stored = knownOf(record, known.born)
-    const member = memberOf(record.handle)
-    const reply = await guard('save a session', () =>
-      this.#run(SAVE, keys, { ...message, ...knownPart(known), member, knownAt, principalAt })
-    )
-    if (reply === 'gone') record.destroyed = true
-    else if (reply === 'ok') record.known = stored
-    else await this.#merge(record, adopt(record, known, reply), changes)
-  }
-
-  async #move(
-    old: RedisRecord,
-    fresh: RedisRecord,
-    keep: boolean | readonly string[]
-  ): Promise<boolean> {
-    const known = old.known as Known
-    const keys = [
-      this.#keys.record(old.handle),
-      this.#keys.record(fresh.handle),
-      this.#keys.successor(old.handle)
-    ]
-    const knownAt = this.#addPrincipal(keys, known.principal)
-    const principalAt = this.#addPrincipal(keys, fresh.principal ?? '')
-    const born = randomBytes(6).toString('base64url')
-    const reply = await guard('renew a session id', () =>
-      this.#run(REPLACE, keys, {
-        ...messageOf(fresh, keep === false ? fresh.data : difference(known.data, fresh.data)),
-        ...knownPart(known),
-        member: memberOf(old.handle),
-        fresh: { member: memberOf(fresh.handle), born },
-        keep: keep === false ? undefined : keep === true ? [] : keep.map(fieldOf),
-        keepAll: keep === true,
-        knownAt,
-        principalAt
-      })
-    )
-    if (reply === 'ok') {
-      fresh.known = knownOf(fresh, born)
-      old.destroyed = true
-      return true
-    }
-    if (reply !== 'gone') {
-      old.known = adopt(fresh, known, reply)
-      return this.#move(old, fresh, keep)
-    }
-    old.destroyed = true
-    fresh.destroyed = true
-    return false
-  }
-
-  #run(script: Script, keys: string[], message: object): Promise<unknown> {
-    const { expiry, handles } = this.#keys
-    const now = String(this.#context.now())
-    return this.#server.run(script, [expiry, handles, ...keys], { ...message, now })
-  }
-
-  /** Adds the key of a principal's list and returns its place in KEYS, if there is a principal. */
-  #addPrincipal(keys: string[], principal: string): number | undefined {
-    if (principal === '') return undefined
-    return KEYS_BEFORE + keys.push(this.#keys.principal(principal))
+  #alive(record: RedisRecord | null): RedisRecord | null {
+    return record !== null && record.expiresAt > this.#context.now() ? record : null
   }
 
   async #fields(handle: string): Promise<ReadonlyMap<string, string>> {
@@ -396,53 +231,26 @@ export class RedisStore implements SessionStore {
   /** As it is stored and not past its time; what does not decode is left where it is. */
   async #readAlive(handle: string, leftOut: LeftOut): Promise<RedisRecord | null> {
     try {
-      const record = await this.read(handle)
-      return record !== null && record.expiresAt > this.#context.now() ? record : null
+      return this.#alive(await this.read(handle))
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) throw error
-      this.#context.log.error(
-        { session: shortHandle(handle), err: error },
-        'a corrupt session record was left out'
-      )
-      leftOut(shortHandle(handle))
+      const session = shortHandle(handle)
+      this.#context.log.error({ session, err: error }, 'a corrupt session record was left out')
+      leftOut(session)
       return null
     }
   }
 
-  /** Keeps what was found for a person to look at, out of the way of every visitor. */
   async #quarantine(handle: string, reason: Error): Promise<void> {
     this.#quarantined++
     this.#context.log.error(
       { session: shortHandle(handle), err: reason },
       'a corrupt session record was put in quarantine; its visitor gets a fresh session'
     )
-    const keys = [this.#keys.record(handle), this.#keys.quarantine(handle)]
-    const message = { member: memberOf(handle) }
-    await guard('read a session', () => this.#run(QUARANTINE, keys, message))
-    events.quarantined.publish({ session: shortHandle(handle) })
+    await this.#writer.quarantine(handle)
+    this.#context.onQuarantine?.(handle)
   }
 }
 
 /** A walk begins and ends with it. */
 const FIRST_CURSOR = '0'
-/** The two indexes come first in KEYS. */
-const KEYS_BEFORE = 2
-
-function knownPart({ born, created, expiry, principal, metadata }: Known): object {
-  return { born, known: { created, expiry, principal, metadata } }
-}
-
-/** Another process has made the session somebody else's: this record follows. */
-function adopt(record: RedisRecord, known: Known, reply: unknown): Known {
-  const [principal = ''] = reply as string[]
-  record.principal = principal || null
-  return { ...known, principal }
-}
-
-async function guard<T>(operation: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    throw error instanceof RecordCorruptError ? error : storeFailure(operation, error)
-  }
-}

@@ -5,10 +5,8 @@ import {
   isOurs,
   RecordCorruptError,
   StoreDamagedError,
-  StoreUnavailableError,
-  storeFailure
+  StoreUnavailableError
 } from '../../errors.js'
-import { events } from '../../events.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import type { SessionRecord } from '../../record/record.js'
 import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js'
@@ -277,26 +275,18 @@ export class RocksDBStore implements SessionStore {
   }
 
   async lastCopyAt(): Promise<number | null> {
-    try {
-      const meta = await checkFormat(this.#connection)
-      return meta?.copied === undefined ? null : Date.parse(meta.copied)
-    } catch (error) {
-      throw storeFailure('read the time of a copy', error)
-    }
+    const meta = await checkFormat(this.#connection)
+    return meta?.copied === undefined ? null : Date.parse(meta.copied)
   }
 
   async noteCopy(at: number): Promise<void> {
     // To the whole ms after it, as nothing that was copied may be later.
     const copied = new Date(Math.ceil(at)).toISOString()
-    try {
-      const meta = (await checkFormat(this.#connection)) as FormatMeta
-      await this.#commit.add({
-        writeTo: (batch) => batch.tryPut(META_KEY, encodeMeta({ ...meta, copied })),
-        settled: () => {}
-      })
-    } catch (error) {
-      throw storeFailure('note a copy', error)
-    }
+    const meta = (await checkFormat(this.#connection)) as FormatMeta
+    await this.#commit.add({
+      writeTo: (batch) => batch.tryPut(META_KEY, encodeMeta({ ...meta, copied })),
+      settled: () => {}
+    })
   }
 
   backup(folder: string, options: LongOperation = {}): Promise<BackupResult> {
@@ -314,24 +304,20 @@ export class RocksDBStore implements SessionStore {
 
   async stats(): Promise<StoreStats> {
     const { db, path } = this.#connection
-    try {
-      const [sessions, diskBytes, engine] = await Promise.all([
-        estimateRecords(db),
-        folderSize(path),
-        readProperties(db)
-      ])
-      return {
-        store: 'rocksdb',
-        sessions,
-        diskBytes,
-        cache: this.#cache.stats(),
-        writes: this.#commit.stats(),
-        reaper: { deleted: this.#reaper.deleted, refiled: this.#reaper.refiled },
-        quarantined: this.quarantined,
-        engine
-      }
-    } catch (error) {
-      throw storeFailure('read its statistics', error)
+    const [sessions, diskBytes, engine] = await Promise.all([
+      estimateRecords(db),
+      folderSize(path),
+      readProperties(db)
+    ])
+    return {
+      store: 'rocksdb',
+      sessions,
+      diskBytes,
+      cache: this.#cache.stats(),
+      writes: this.#commit.stats(),
+      reaper: { deleted: this.#reaper.deleted, refiled: this.#reaper.refiled },
+      quarantined: this.quarantined,
+      engine
     }
   }
 
@@ -527,7 +513,7 @@ export class RocksDBStore implements SessionStore {
       },
       settled: () => {}
     })
-    events.quarantined.publish({ session: shortHandle(handle) })
+    this.#context.onQuarantine?.(handle)
   }
 
   #enqueue(record: LiveRecord): Promise<void> {

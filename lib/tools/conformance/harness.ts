@@ -29,6 +29,8 @@ export interface Harness {
   /** A clock that stands still until a case moves it. */
   readonly clock: { time: number }
   readonly log: string[]
+  /** The handles that the store said it has put aside. */
+  readonly quarantined: string[]
   /** Another store on the same place, for several writers. */
   second(): Promise<SessionStore>
   /** Closes the store and opens another on the same place; `between` runs while none is open. */
@@ -51,12 +53,14 @@ export async function runCase(place: StorePlace, { run, needs }: Case): Promise<
   // Sessions of a server that deletes by its own clock must not end during a case.
   const clock = { time: Date.now() }
   const log: string[] = []
+  const quarantined: string[] = []
   const opened = new Set<SessionStore>()
   const open = async (): Promise<SessionStore> => {
     const store = await place.createStore()
     const note = (_fields: object, message: string): number => log.push(message)
     const logger = { debug: note, info: note, warn: note, error: note }
-    await store.open({ now: () => clock.time, log: logger })
+    const onQuarantine = (handle: string): number => quarantined.push(handle)
+    await store.open({ now: () => clock.time, log: logger, onQuarantine })
     opened.add(store)
     return store
   }
@@ -72,7 +76,7 @@ export async function runCase(place: StorePlace, { run, needs }: Case): Promise<
       await between?.()
       return open()
     }
-    await run({ place, store, clock, log, second: open, reopen })
+    await run({ place, store, clock, log, quarantined, second: open, reopen })
   } finally {
     for (const store of opened) await close(store)
     await place.dispose?.()

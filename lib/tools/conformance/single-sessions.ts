@@ -250,16 +250,17 @@ export const durabilityCases: Case[] = [
     }
   },
   {
-    name: 'what does not decode is no session, and is put aside and logged',
+    name: 'what does not decode is no session, and is put aside, logged and told',
     needs: 'damage',
     async run(harness) {
-      const { place, log } = harness
+      const { place, log, quarantined } = harness
       const { handle } = await storedRecord(harness)
       const other = await storedRecord(harness)
       const store = await harness.reopen(() => place.damage?.(handle))
       await assert.rejects(store.read(handle), { code: 'SLED_SESSION_RECORD_CORRUPT' })
       assert.equal(await store.loadByHandle(handle), null)
       assert.equal(log.length, 1)
+      assert.deepEqual(quarantined, [handle])
       assert.equal(await store.read(handle), null, 'it is out of the way')
       assert.deepEqual(content(await loaded(store, other.handle)), content(other.record))
     }

@@ -1,0 +1,166 @@
+import { StoreUnavailableError } from '../errors.js'
+import type { SessionRecord } from '../record/record.js'
+import { clearInterval, setInterval } from '../timers.js'
+
+const TICK = 1000
+const LONGEST_WAIT_TICKS = 10
+/** What a waiting write takes beside its record, roughly. */
+const WEIGHT_OF_ONE = 1024
+/**
+ * Of writes, in bytes: a bound on their number alone would refuse small sessions in an ordinary
+ * stall of the disk, or let large ones take gigabytes.
+ */
+const MOST_WRITING = 64 * 1024 * 1024
+/** Of reads, whose size is not known yet; they hold nothing of the store until they are answered. */
+const MOST_READING = 16_384
+
+/** Something that was asked of the store and that it has not answered yet. */
+interface Task {
+  readonly operation: string
+  /** What the store writes; none if it only reads. */
+  readonly records: readonly SessionRecord[]
+  /** In bytes; `null` for what only reads. */
+  readonly weight: number | null
+  readonly since: number
+  late: boolean
+  reject: (error: unknown) => void
+}
+
+/**
+ * What a store was asked for and has not answered yet, with a bound on its time and memory.
+ *
+ * How a write ends that took too long is unknown. So its record stands for nothing any more, and
+ * until all writes of that session have ended, the session is a 503: only then does reading it
+ * anew show what is true, and no later change can get in between.
+ */
+export class PendingWork {
+  /** In the order in which they came, so the oldest is first. */
+  readonly #tasks = new Set<Task>()
+  /** By handle: how many writes of a session have not ended. */
+  readonly #writing = new Map<string, number>()
+  /** Handles of the sessions with a write that took too long. */
+  readonly #uncertain = new Set<string>()
+  #writingBytes = 0
+  #reading = 0
+  #ticks = 0
+  #timer: NodeJS.Timeout | null = null
+
+  /** Whether anything at all may be read; spares most loads a hash. */
+  get isCalm(): boolean {
+    return this.#uncertain.size === 0 && this.#reading < MOST_READING
+  }
+
+  /** Why a session is not to be read now, or `null` if it may be. */
+  refuseRead(operation: string, handle: string): Error | null {
+    if (this.#uncertain.has(handle)) return uncertain()
+    return this.#reading >= MOST_READING ? tooMany(operation) : null
+  }
+
+  /** Why these records are not to be written now, or, if there are none, nothing read. */
+  refuse(operation: string, records: readonly SessionRecord[]): Error | null {
+    for (const { handle, failure } of records) {
+      if (failure !== null) return failure
+      if (this.#uncertain.has(handle)) return uncertain()
+    }
+    const full =
+      records.length === 0 ? this.#reading >= MOST_READING : this.#writingBytes >= MOST_WRITING
+    return full ? tooMany(operation) : null
+  }
+
+  /**
+   * Does something, and rejects if it takes too long.
+   *
+   * @param records what it writes; none if it only reads
+   * @param tooLate gets what comes when nobody waits for it any more
+   */
+  run<T>(
+    operation: string,
+    records: readonly SessionRecord[],
+    work: () => Promise<T>,
+    tooLate?: (value: T) => void
+  ): Promise<T> {
+    // In here, so that a store that throws instead of rejecting rejects.
+    return new Promise<T>((resolve, reject) => {
+      const working = work()
+      const weight = records.length === 0 ? null : this.#weigh(records)
+      const task = { operation, records, weight, since: this.#ticks, late: false, reject }
+      this.#begin(task)
+      working.then(
+        (value) => {
+          this.#end(task)
+          if (task.late) tooLate?.(value)
+          // The store leaves out what it has not written before another write of it was given up.
+          const failure = records.find((record) => record.failure !== null)?.failure ?? null
+          if (failure === null) resolve(value)
+          else reject(failure)
+        },
+        (error: unknown) => {
+          this.#end(task)
+          reject(error)
+        }
+      )
+    })
+  }
+
+  /** Parallel saves of one session share its record, and the store shares its bytes. */
+  #weigh(records: readonly SessionRecord[]): number {
+    let weight = WEIGHT_OF_ONE
+    for (const { handle, size } of records) if (!this.#writing.has(handle)) weight += size
+    return weight
+  }
+
+  #begin(task: Task): void {
+    this.#tasks.add(task)
+    if (task.weight === null) this.#reading++
+    else this.#writingBytes += task.weight
+    for (const { handle } of task.records) {
+      this.#writing.set(handle, (this.#writing.get(handle) ?? 0) + 1)
+    }
+    this.#timer ??= setInterval(() => this.#tick(), TICK).unref()
+  }
+
+  #end(task: Task): void {
+    this.#tasks.delete(task)
+    if (task.weight === null) this.#reading--
+    else this.#writingBytes -= task.weight
+    for (const { handle } of task.records) {
+      const left = (this.#writing.get(handle) ?? 1) - 1
+      if (left > 0) this.#writing.set(handle, left)
+      else {
+        this.#writing.delete(handle)
+        this.#uncertain.delete(handle)
+      }
+    }
+  }
+
+  #tick(): void {
+    this.#ticks++
+    if (this.#tasks.size === 0) {
+      if (this.#timer !== null) clearInterval(this.#timer)
+      this.#timer = null
+      return
+    }
+    for (const task of this.#tasks) {
+      if (this.#ticks - task.since < LONGEST_WAIT_TICKS) return
+      if (!task.late) this.#giveUp(task)
+    }
+  }
+
+  #giveUp(task: Task): void {
+    task.late = true
+    const error = new StoreUnavailableError(`${task.operation} in ${LONGEST_WAIT_TICKS} seconds`)
+    for (const record of task.records) {
+      record.failure ??= error
+      this.#uncertain.add(record.handle)
+    }
+    task.reject(error)
+  }
+}
+
+function tooMany(operation: string): Error {
+  return new StoreUnavailableError(`${operation}: too many requests wait for it already`)
+}
+
+function uncertain(): Error {
+  return new StoreUnavailableError('tell yet how an earlier write of this session ended')
+}
