@@ -102,7 +102,13 @@ test('an option of another package is told what to use here', async (t) => {
 
 test('the defaults are what the README says', async (t) => {
   const { cookie, storage, ...rest } = checkOptions({ path: 'a' })
-  t.same(storage, { kind: 'path', path: 'a', columnFamily: 'session', durability: 'process' })
+  t.same(storage, {
+    kind: 'path',
+    path: 'a',
+    columnFamily: 'session',
+    durability: 'process',
+    lockTimeout: 5000
+  })
   t.match(cookie, { name: 'id', secure: true, suffix: '; Path=/; HttpOnly; SameSite=Lax' })
   t.same(rest, {
     sessionName: 'session',
