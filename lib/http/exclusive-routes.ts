@@ -20,7 +20,7 @@ import { Turn } from './turn.js'
 
 /**
  * Makes routes with `config: { session: { exclusive: true } }` run one request at a time per
- * session, in this process. The hooks are the route's own, so that other routes pay nothing.
+ * session, in all processes of its store if that can tell them. The hooks are the route's own, so that other routes pay nothing.
  *
  * @throws {InvalidOptionError} for the settings of a route that was declared already
  */
@@ -46,7 +46,10 @@ class Route {
   add(sessions: RequestSessions): void {
     checkRouteConfig(this.options.config?.session)
     const exclusive = exclusiveOf(this.options)
-    if (exclusive !== undefined) this.limits = checkLimits(exclusive)
+    if (exclusive !== undefined) {
+      this.limits = checkLimits(exclusive)
+      sessions.turns.share()
+    }
     this.sessions.push(sessions)
   }
 }

@@ -6,7 +6,8 @@ import { announce, events } from '../events.js'
 import { BackgroundSaves } from '../session/background-saves.js'
 import type { Registration } from '../session/registration.js'
 import type { Session } from '../session/session.js'
-import { RENEWAL_PATIENCE, Turnstile, UPDATE_PATIENCE } from '../session/turnstile.js'
+import { SharedTurns } from '../session/shared-turns.js'
+import { RENEWAL_PATIENCE, type Turns, Turnstile, UPDATE_PATIENCE } from '../session/turnstile.js'
 import { GuardedStore } from '../store/guarded-store.js'
 import { openStore } from '../store/open-store.js'
 import type { SessionStore } from '../store/session-store.js'
@@ -41,7 +42,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     store,
     log: fastify.log,
     updates: new Turnstile(UPDATE_PATIENCE),
-    turns: new Turnstile(RENEWAL_PATIENCE),
+    turns: turnsOf(store, fastify.log),
     background: new BackgroundSaves()
   }
   try {
@@ -70,6 +71,13 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     await store.close()
     storesInUse.delete(opened)
   })
+}
+
+function turnsOf(store: GuardedStore, log: FastifyInstance['log']): Turns {
+  const turns = new Turnstile(RENEWAL_PATIENCE)
+  const { takeLease, releaseLease } = store
+  if (takeLease === undefined || releaseLease === undefined) return turns
+  return new SharedTurns(turns, { takeLease, releaseLease }, log)
 }
 
 /** A store is opened and closed with one registration, and goes by that one's clock. */

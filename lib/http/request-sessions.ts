@@ -14,7 +14,7 @@ import { announce, events } from '../events.js'
 import type { SessionRecord } from '../record/record.js'
 import type { Registration } from '../session/registration.js'
 import { Session } from '../session/session.js'
-import type { Turnstile } from '../session/turnstile.js'
+import type { Turns } from '../session/turnstile.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
 import {
   cookieLifetime,
@@ -101,7 +101,7 @@ export class RequestSessions {
   }
 
   /** Where requests for exclusive routes queue. */
-  get turns(): Turnstile {
+  get turns(): Turns {
     return this.#policy.turns
   }
 

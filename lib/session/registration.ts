@@ -2,7 +2,7 @@ import type { DeadlineLimits, Expiry } from '../record/expiry.js'
 import type { GuardedStore } from '../store/guarded-store.js'
 import type { StoreLogger } from '../store/session-store.js'
 import type { BackgroundSaves } from './background-saves.js'
-import type { Turnstile } from './turnstile.js'
+import type { Turns, Turnstile } from './turnstile.js'
 
 /** What all sessions of one registration have in common. */
 export interface Registration extends DeadlineLimits {
@@ -20,6 +20,6 @@ export interface Registration extends DeadlineLimits {
   /** Where `update` queues. */
   readonly updates: Turnstile
   /** Where requests for exclusive routes queue, by the handle of their session. */
-  readonly turns: Turnstile
+  readonly turns: Turns
   readonly background: BackgroundSaves
 }

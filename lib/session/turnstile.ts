@@ -31,18 +31,34 @@ export const UPDATE_PATIENCE: Patience = { ...ENDLESS, maxWait: 10_000 }
 /** Of whoever renews a session, for an exclusive route that has it. */
 export const RENEWAL_PATIENCE: Patience = { ...ENDLESS, maxWait: 10_000 }
 
-/** Lets one at a time through per name, in the order in which they came. */
-export class Turnstile {
-  readonly #queues = new Map<string, Queue>()
-  readonly #patience: Patience
+/** Lets one at a time through per name. */
+export interface Turns {
+  /** Says that some routes take turns, so that other processes must know of them. */
+  share(): void
+  /** Resolves to how to leave again, or to why the turn was refused. */
+  enter(name: string, patience?: Patience): Promise<Leave | Refusal>
+  /** As `enter`, at once, or `null` if that is not possible. */
+  tryEnter(name: string): Leave | null
+  /**
+   * Lets those who come by a second name, which nobody has used, queue with those of the first.
+   * Nobody may come by it before this has resolved.
+   */
+  follow(first: string, second: string): void | Promise<void>
+}
 
-  /** @param patience of whoever enters without any of their own; endless by default */
+/** Lets one at a time through per name, in the order in which they came, in this process. */
+export class Turnstile implements Turns {
+  readonly #queues = new Map<string, Queue>()
+  /** Of whoever enters without any of their own. */
+  readonly patience: Patience
+
   constructor(patience: Patience = ENDLESS) {
-    this.#patience = patience
+    this.patience = patience
   }
 
-  /** Resolves to how to leave again, or to why the turn was refused. */
-  enter(name: string, patience = this.#patience): Promise<Leave | Refusal> {
+  share(): void {}
+
+  enter(name: string, patience = this.patience): Promise<Leave | Refusal> {
     const queue = this.#queues.get(name)
     if (queue === undefined) return Promise.resolve(this.#begin(name))
     if (queue.waiting.length >= patience.maxQueue) return Promise.resolve('full')
@@ -50,12 +66,10 @@ export class Turnstile {
     return this.#wait(queue, patience)
   }
 
-  /** As {@link enter}, at once, or `null` if that is not possible. */
   tryEnter(name: string): Leave | null {
     return this.#queues.has(name) ? null : this.#begin(name)
   }
 
-  /** Lets those who come by a second name, which nobody has used, queue with those of the first. */
   follow(first: string, second: string): void {
     const queue = this.#queues.get(first)
     if (queue === undefined) return

@@ -259,13 +259,20 @@ export class UnitOfWork extends WorkingRecord {
     this.stored = true
     // Until it is stored, setting again what it has is worth a write.
     const revision = ++fresh.revision
-    this.policy.turns.follow(old.handle, fresh.handle)
-    const replacing = this.policy.store.replace(old, fresh, keep)
+    const replacing = this.replace(old, fresh, keep)
     return this.settle(old, replacing, (replaced) => {
       fresh.storedRevision = Math.max(fresh.storedRevision, revision)
       if (replaced) announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
       else this.vanished(fresh)
     })
+  }
+
+  /** Whoever waits for the former id's turn has to wait for that of the new one, which nobody knows yet. */
+  private replace(old: SessionRecord, fresh: SessionRecord, keep: Keep): Promise<boolean> {
+    const { turns, store } = this.policy
+    const following = turns.follow(old.handle, fresh.handle)
+    if (following === undefined) return store.replace(old, fresh, keep)
+    return following.then(() => store.replace(old, fresh, keep))
   }
 
   /** Drops this request's unsaved changes and reads what is stored. */

@@ -29,6 +29,8 @@ export class GuardedStore implements SessionStore {
   readonly release: SessionStore['release']
   // Here if the store has them: what they are missing from is told by that.
   readonly compareAndSet?: Required<SessionStore>['compareAndSet']
+  readonly takeLease?: Required<SessionStore>['takeLease']
+  readonly releaseLease?: Required<SessionStore>['releaseLease']
   readonly discard?: Required<SessionStore>['discard']
   readonly lastCopyAt?: Required<SessionStore>['lastCopyAt']
   readonly noteCopy?: Required<SessionStore>['noteCopy']
@@ -41,10 +43,17 @@ export class GuardedStore implements SessionStore {
     this.open = store.open.bind(store)
     this.create = store.create.bind(store)
     this.release = store.release.bind(store)
-    const { compareAndSet, discard, lastCopyAt, noteCopy, stats, backup } = store
+    const { compareAndSet, takeLease, releaseLease, discard } = store
+    const { lastCopyAt, noteCopy, stats, backup } = store
     if (compareAndSet) {
       this.compareAndSet = (record, ...change) =>
         this.#bound(SAVE, [record], () => compareAndSet.call(store, record, ...change))
+    }
+    if (takeLease && releaseLease) {
+      this.takeLease = (...lease) =>
+        this.#bound('take a turn', [], () => takeLease.apply(store, lease))
+      this.releaseLease = (...lease) =>
+        this.#bound('give a turn', [], () => releaseLease.apply(store, lease))
     }
     if (discard) {
       this.discard = (...which) => this.#bound(DESTROY, [], () => discard.call(store, ...which))

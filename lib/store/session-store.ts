@@ -146,6 +146,17 @@ export interface SessionStore {
   loadSuccessor?(handle: string): Promise<SessionRecord | null>
 
   /**
+   * Several writers only: takes or renews, for so many ms, what one owner of all processes may have
+   * at a time. Resolves to false if another has it. It ends by itself, so that a process that was
+   * killed has nothing for long. Exclusive routes are built on it; without it they are exclusive
+   * in each process.
+   */
+  takeLease?(name: string, owner: string, milliseconds: number): Promise<boolean>
+
+  /** Gives a lease back, if this owner has it. */
+  releaseLease?(name: string, owner: string): Promise<void>
+
+  /**
    * The handles of a principal's sessions, each once, in batches of some hundred at most; some may
    * be past their time. What is there during the whole walk is in it, though sessions end
    * meanwhile; what begins meanwhile may be. Costs what it gives.

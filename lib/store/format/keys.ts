@@ -112,6 +112,11 @@ export function leaseKey(name: string): Buffer {
   return Buffer.concat([Buffer.from([LEASE]), hash('sha256', name, 'buffer')])
 }
 
+/** All leases. */
+export function leaseRange(): { gte: Buffer; lt: Buffer } {
+  return { gte: Buffer.from([LEASE]), lt: Buffer.from([LEASE + 1]) }
+}
+
 /** `0x06`, hash: what the session that had this handle goes on as. */
 export function successorKey(handle: string): Buffer {
   const key = recordKey(handle)

@@ -1,10 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { leaseKey } from '../format/keys.js'
+import { leaseKey, leaseRange } from '../format/keys.js'
 import type { Database } from './engine/database.js'
 import { newBirth, nextVersion } from './engine/version.js'
 
 /** Behind until when it is held, as a double in ms. */
 const OWNER_AT = 8
+const BATCH = 128
+/** None is for longer. */
+const LONGEST_MS = 3_600_000
 
 /**
  * What one owner of all processes may hold at a time. It ends by itself, so that a process that was
@@ -47,6 +50,19 @@ export class Leases {
     const found = this.#find(key, Number.POSITIVE_INFINITY)
     if (found.owner !== owner) return
     await notes.ifVersion(key, found.version, () => notes.remove(key))
+  }
+
+  /** What processes that were killed have left; as many as fit in one batch. */
+  async removeEnded(): Promise<void> {
+    const { notes } = this.#database
+    this.#database.refresh()
+    const { gte, lt } = leaseRange()
+    const removals: Promise<boolean>[] = []
+    for (const key of this.#database.keys(notes, { start: gte, end: lt, limit: BATCH })) {
+      const { owner, version } = this.#find(key, LONGEST_MS)
+      if (owner === null) removals.push(notes.ifVersion(key, version, () => notes.remove(key)))
+    }
+    await Promise.all(removals)
   }
 
   #find(key: Buffer, longest: number): { owner: string | null; version: number | null } {

@@ -22,6 +22,7 @@ import { type Database, openDatabase } from './engine/database.js'
 import { birthOf } from './engine/version.js'
 import { openFormat, readMeta, writeMeta } from './format.js'
 import { GroupCommit } from './group-commit.js'
+import { Leases } from './leases.js'
 import { LmdbRecord } from './lmdb-record.js'
 import { Reaper } from './reaper.js'
 import type { StoredSession } from './stored-session.js'
@@ -76,6 +77,7 @@ export class LmdbStore implements SessionStore {
   #context!: StoreContext
   #database!: Database
   #commit!: GroupCommit
+  #leases!: Leases
   #reaper!: Reaper
   #quarantined = 0
   /** What its folder is known by while it is open. */
@@ -102,7 +104,8 @@ export class LmdbStore implements SessionStore {
     this.#context = context
     this.#database = database
     this.#commit = new GroupCommit(database, this.#early, (session) => this.#noteDamage(session))
-    this.#reaper = new Reaper(database, this.#commit, context.now)
+    this.#leases = new Leases(database)
+    this.#reaper = new Reaper(database, this.#commit, this.#leases, context.now)
     await this.#warnIfExposed(database.path)
   }
 
@@ -230,6 +233,14 @@ export class LmdbStore implements SessionStore {
     const next = readSuccessor(this.#database, handle, this.#context.now())
     if (next === null) return null
     return (await this.loadByHandle(next)) ?? this.loadSuccessor(next)
+  }
+
+  takeLease(name: string, owner: string, milliseconds: number): Promise<boolean> {
+    return this.#leases.take(name, owner, milliseconds)
+  }
+
+  releaseLease(name: string, owner: string): Promise<void> {
+    return this.#leases.release(name, owner)
   }
 
   async *handlesOf(principal: string): AsyncGenerator<string[]> {

@@ -2,7 +2,7 @@ import { elapsed, nextTurn } from '../../timers.js'
 import { dueRange, parseExpiryKey, successorKey } from '../format/keys.js'
 import type { Database } from './engine/database.js'
 import type { GroupCommit } from './group-commit.js'
-import { Leases, newOwner } from './leases.js'
+import { type Leases, newOwner } from './leases.js'
 import { readSuccessor } from './successor.js'
 
 /** Small enough that one batch does not hold up the event loop, or other processes, for long. */
@@ -33,11 +33,11 @@ export class Reaper {
   deleted = 0
   refiled = 0
 
-  constructor(database: Database, commit: GroupCommit, now: () => number) {
+  constructor(database: Database, commit: GroupCommit, leases: Leases, now: () => number) {
     this.#database = database
     this.#commit = commit
+    this.#leases = leases
     this.#now = now
-    this.#leases = new Leases(database)
   }
 
   /**
@@ -60,6 +60,7 @@ export class Reaper {
   }
 
   async #run(): Promise<number> {
+    await this.#leases.removeEnded()
     if (this.#due().length === 0) return 0
     if (!(await this.#leases.take(LEASE, this.#owner, LEASE_MS))) return 0
     try {

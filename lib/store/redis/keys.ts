@@ -35,6 +35,11 @@ export class RedisKeys {
     return `${this.#prefix}successor:${handle}`
   }
 
+  /** String: who has this lease. */
+  lease(name: string): string {
+    return `${this.#prefix}lease:${name}`
+  }
+
   /** String: a mark by which one store finds out whether another is on the same server. */
   probe(name: string): string {
     return `${this.#prefix}probe:${name}`

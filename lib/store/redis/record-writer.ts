@@ -11,9 +11,11 @@ import {
   EXPIRE,
   PUT,
   QUARANTINE,
+  RELEASE_LEASE,
   REPLACE,
   SAVE,
-  type Script
+  type Script,
+  TAKE_LEASE
 } from './scripts.js'
 import type { RedisServer } from './server.js'
 
@@ -73,6 +75,15 @@ export class RecordWriter {
     const keys = [this.#keys.record(handle)]
     const knownAt = this.#addPrincipal(keys, known?.principal ?? '')
     return Number(await this.#run(DESTROY, keys, { member: memberOf(handle), knownAt })) > 0
+  }
+
+  async takeLease(name: string, owner: string, milliseconds: number): Promise<boolean> {
+    const message = { owner, milliseconds: String(milliseconds) }
+    return Number(await this.#run(TAKE_LEASE, [this.#keys.lease(name)], message)) === 1
+  }
+
+  async releaseLease(name: string, owner: string): Promise<void> {
+    await this.#run(RELEASE_LEASE, [this.#keys.lease(name)], { owner })
   }
 
   async compareAndSet(

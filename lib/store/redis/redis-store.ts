@@ -149,6 +149,14 @@ export class RedisStore implements SessionStore {
     return this.#writer.compareAndSet(record as RedisRecord, key, expected, text)
   }
 
+  takeLease(name: string, owner: string, milliseconds: number): Promise<boolean> {
+    return this.#writer.takeLease(name, owner, milliseconds)
+  }
+
+  releaseLease(name: string, owner: string): Promise<void> {
+    return this.#writer.releaseLease(name, owner)
+  }
+
   async *handlesOf(principal: string): AsyncGenerator<string[]> {
     const key = this.#keys.principal(principal)
     // The server gives a member again if it makes room for more during the walk.

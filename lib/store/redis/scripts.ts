@@ -199,3 +199,16 @@ redis.call('ZREM', KEYS[1], a.member)
 redis.call('ZREM', KEYS[2], a.member)
 return 'ok'
 `)
+
+/** Replies 1 if the owner has the lease now. Keys behind the two indexes: the lease. */
+export const TAKE_LEASE = script(`
+local owner = redis.call('GET', KEYS[3])
+if owner and owner ~= a.owner then return 0 end
+redis.call('SET', KEYS[3], a.owner, 'PX', a.milliseconds)
+return 1
+`)
+
+export const RELEASE_LEASE = script(`
+if redis.call('GET', KEYS[3]) == a.owner then return redis.call('DEL', KEYS[3]) end
+return 0
+`)
