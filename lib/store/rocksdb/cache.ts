@@ -7,9 +7,9 @@ const TURNS_PER_EVICTION = 256
 
 /**
  * The live records in memory, bounded by bytes. It evicts by the clock algorithm, which
- * approximates least-recently-used while a hit costs one assignment. A record that somebody
- * holds, or that has a write under way, is never evicted; one that was, but that somebody kept
- * after releasing it, comes back as the same object.
+ * approximates least-recently-used while a hit costs one assignment. A record that has a write
+ * under way is never evicted; one that was, but that somebody still has, comes back as the same
+ * object.
  */
 export class RecordCache {
   readonly #byHandle = new Map<string, LiveRecord>()
@@ -58,7 +58,7 @@ export class RecordCache {
    * it would keep the whole Cookie header that it came in.
    */
   nameId(record: LiveRecord, id: string): void {
-    if (record.id !== null) return
+    if (record.id !== null || record.cachedWeight === null) return
     const copy = Buffer.from(id, 'latin1').toString('latin1')
     record.id = copy
     this.#byId.set(copy, record)
@@ -121,10 +121,7 @@ export class RecordCache {
     record.previous = null
   }
 
-  /**
-   * Not at once but at the end of the turn: whoever waited for a record that has just been read
-   * gets to hold it first, so that no second object can come to stand for the same session.
-   */
+  /** Not at once but at the end of the turn: by then it shows what of that is to be written. */
   #scheduleEviction(): void {
     if (this.#scheduled) return
     this.#scheduled = true

@@ -9,8 +9,6 @@ const ENTRY_BYTES = 100
 export class LiveRecord extends IndexedRecord {
   /** Its index entry has come due while it lives on: the next write files it anew. */
   refile = false
-  /** How many hold it. While somebody does, no second object may stand for the same session. */
-  holders = 0
   /** Used since the cache's clock hand last passed. */
   used = true
   /** In the write that is being gathered. */
@@ -27,7 +25,7 @@ export class LiveRecord extends IndexedRecord {
 
   /** Whether the cache must keep it, whatever its budget. */
   get pinned(): boolean {
-    return this.holders > 0 || this.queued || this.writing > 0
+    return this.queued || this.writing > 0
   }
 
   /** Estimate of the memory it takes, in bytes. V8 keeps ASCII in one byte a character. */

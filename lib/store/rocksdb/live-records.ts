@@ -1,0 +1,79 @@
+import { RecordCorruptError } from '../../errors.js'
+import { isHandle } from '../../record/handle.js'
+import { recordKey } from '../format/keys.js'
+import { decodeRecord } from '../format/record-codec.js'
+import type { RecordCache } from './cache.js'
+import { LiveRecord } from './live-record.js'
+
+/** What live records are read by. */
+export interface RecordSource {
+  /** @throws {StoreDamagedError} if that place of a file is damaged */
+  read(key: Buffer): Promise<Buffer | null>
+  /** Keeps the bytes for a person to look at, out of the way of every visitor. */
+  quarantine(handle: string, bytes: Buffer, key: Buffer, reason: Error): Promise<void>
+}
+
+/**
+ * The live records: one object stands for a session for as long as anybody has it, so that what
+ * one request changes, all others see. They come from memory, or else from disk.
+ */
+export class LiveRecords {
+  readonly #cache: RecordCache
+  readonly #source: RecordSource
+  readonly #finding = new Map<string, Promise<LiveRecord | null>>()
+
+  constructor(cache: RecordCache, source: RecordSource) {
+    this.#cache = cache
+    this.#source = source
+  }
+
+  /** What is in memory. By id it costs no hash, if it was found by that before. */
+  recall(handle: string): LiveRecord | undefined {
+    return this.#cache.get(handle) ?? this.#cache.recall(handle)
+  }
+
+  /** The live record, whether it is past its time or not. */
+  find(handle: string): Promise<LiveRecord | null> {
+    const known = this.recall(handle)
+    if (known !== undefined) return Promise.resolve(known)
+    if (!isHandle(handle)) return Promise.resolve(null)
+    // All who ask at one time share one read, and with it one object.
+    let finding = this.#finding.get(handle)
+    if (finding === undefined) {
+      finding = this.#fetch(handle).finally(() => this.#finding.delete(handle))
+      this.#finding.set(handle, finding)
+    }
+    return finding
+  }
+
+  /** As `find`, and not remembered as one that a visitor has asked for. */
+  async findUnasked(handle: string): Promise<LiveRecord | null> {
+    const known = this.recall(handle)
+    if (known !== undefined) return known
+    const record = await this.find(handle)
+    if (record !== null) record.used = false
+    return record
+  }
+
+  /** A copy of what is stored, which stands for nothing. */
+  async read(handle: string): Promise<LiveRecord | null> {
+    const key = recordKey(handle)
+    const bytes = await this.#source.read(key)
+    return bytes === null ? null : decodeRecord(handle, bytes, key, LiveRecord)
+  }
+
+  async #fetch(handle: string): Promise<LiveRecord | null> {
+    const key = recordKey(handle)
+    const bytes = await this.#source.read(key)
+    if (bytes === null) return null
+    try {
+      const record = decodeRecord(handle, bytes, key, LiveRecord)
+      this.#cache.add(record)
+      return record
+    } catch (error) {
+      if (!(error instanceof RecordCorruptError)) throw error
+      await this.#source.quarantine(handle, bytes, key, error)
+      return null
+    }
+  }
+}

@@ -1,0 +1,181 @@
+import { StoreUnavailableError } from '../../errors.js'
+import type { SessionRecord } from '../../record/record.js'
+import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js'
+import { principalKey, quarantineKey, recordKey } from '../format/keys.js'
+import { encodeRecord } from '../format/record-codec.js'
+import type { RecordCache } from './cache.js'
+import type { RocksWriteBatch } from './engine/binding.js'
+import type { GroupCommit, Write } from './engine/group-commit.js'
+import { LiveRecord } from './live-record.js'
+
+/** Who hears of writes. */
+export interface WriteListener {
+  /** The entry of a record in the expiry index is on disk. */
+  filed(time: number): void
+  failed(error: Error): void
+}
+
+/** Writes live records together with their index entries. */
+export class RecordWriter {
+  readonly #commit: GroupCommit
+  readonly #cache: RecordCache
+  readonly #listener: WriteListener
+
+  constructor(commit: GroupCommit, cache: RecordCache, listener: WriteListener) {
+    this.#commit = commit
+    this.#cache = cache
+    this.#listener = listener
+  }
+
+  save(record: LiveRecord): Promise<void> {
+    if (record.destroyed) return this.ended(record)
+    // A new one becomes the live one of its session, and one that was evicted is in use again.
+    if (record.failure === null && record.cachedWeight === null) this.#cache.add(record)
+    return this.#enqueue(record)
+  }
+
+  replace(old: LiveRecord, fresh: LiveRecord): Promise<boolean> {
+    if (old.failure !== null) return Promise.reject(old.failure)
+    this.#cache.add(fresh)
+    const write = this.#asWrite(fresh)
+    // One turn, so one group: both or neither.
+    this.#commit.add({
+      ...write,
+      writeTo: (batch) => {
+        // An earlier write of the old one has failed, and then this one is not made.
+        fresh.failure ??= old.failure
+        write.writeTo(batch)
+      }
+    })
+    return this.destroy(old).then(() => true)
+  }
+
+  destroy(record: LiveRecord): Promise<void> {
+    record.destroyed = true
+    return this.#enqueue(record)
+  }
+
+  /** Files a record that lives on under its real deadline. */
+  refile(record: LiveRecord): Promise<void> {
+    record.refile = true
+    return this.#enqueue(record)
+  }
+
+  /** A session whose end is not durable yet may live on: nobody is told before that is known. */
+  async ended(record: LiveRecord): Promise<void> {
+    if (record.queued || record.writing > 0) await this.#commit.settled()
+    if (record.failure !== null) throw record.failure
+  }
+
+  /**
+   * Puts a copy of a record in the place of what is stored under its handle.
+   *
+   * @param found what was the live record a moment ago, which its being found keeps in memory
+   */
+  overwrite(record: SessionRecord, found: LiveRecord | null): Promise<void> {
+    const evicted = found?.failure === null && !found.destroyed ? found : undefined
+    const old = this.#cache.get(record.handle) ?? evicted
+    const { handle, createdAt, lastSeenAt, expiresAt } = record
+    const fresh = new LiveRecord(handle, createdAt, lastSeenAt, expiresAt)
+    fresh.inherit(record, null)
+    if (old !== undefined) {
+      old.failure ??= new StoreUnavailableError('save a session that an import has replaced')
+      this.#cache.delete(old)
+    }
+    // First to go when memory runs short: nobody has asked for it yet.
+    fresh.used = false
+    fresh.queued = true
+    this.#cache.add(fresh)
+    return this.#commit.add({
+      writeTo: (batch) => {
+        // Only now is it certain where the indexes have it: earlier writes are through.
+        fresh.indexedAt = old?.indexedAt ?? null
+        fresh.indexedPrincipal = old?.indexedPrincipal ?? null
+        fresh.refile = true
+        this.#write(fresh, batch)
+      },
+      settled: (error) => this.#settled(fresh, error)
+    })
+  }
+
+  /** Deletes a record that cannot be read. */
+  discard(handle: string, principal: string | null): Promise<void> {
+    return this.write((batch) => {
+      batch.tryDelete(recordKey(handle))
+      if (principal !== null) batch.tryDelete(principalKey(principal, handle))
+    })
+  }
+
+  /** Moves bytes that do not decode out of the way. */
+  quarantine(handle: string, bytes: Buffer, key: Buffer): Promise<void> {
+    return this.write((batch) => {
+      batch.tryPut(quarantineKey(handle), bytes)
+      batch.tryDelete(key)
+    })
+  }
+
+  /** Writes something that belongs to no live record. */
+  write(writeTo: (batch: RocksWriteBatch) => void): Promise<void> {
+    return this.#commit.add({
+      writeTo,
+      settled: (error) => {
+        if (error !== null) this.#listener.failed(error)
+      }
+    })
+  }
+
+  #enqueue(record: LiveRecord): Promise<void> {
+    if (record.failure !== null) return Promise.reject(record.failure)
+    const done = record.queued ? this.#commit.join() : this.#commit.add(this.#asWrite(record))
+    if (record.writing === 0) return done
+    // An earlier write of it may yet fail, and then this one is not made.
+    return done.then(() => {
+      if (record.failure !== null) throw record.failure
+    })
+  }
+
+  #asWrite(record: LiveRecord): Write {
+    record.queued = true
+    return {
+      writeTo: (batch) => this.#write(record, batch),
+      settled: (error) => this.#settled(record, error)
+    }
+  }
+
+  #write(record: LiveRecord, batch: RocksWriteBatch): void {
+    record.queued = false
+    record.writing++
+    if (record.failure !== null) return
+    const key = recordKey(record.handle)
+    const indexes: IndexWriter = {
+      put: (entry) => batch.tryPut(entry, EMPTY),
+      remove: (entry) => batch.tryDelete(entry)
+    }
+    if (record.destroyed) {
+      batch.tryDelete(key)
+      unfileRecord(record, indexes)
+      return
+    }
+    fileRecord(record, record.refile, indexes)
+    record.refile = false
+    batch.tryPut(key, encodeRecord(record, key))
+  }
+
+  #settled(record: LiveRecord, error: Error | null): void {
+    record.writing--
+    if (error !== null) {
+      this.#listener.failed(error)
+      // What is in memory is no longer what is on disk: the next request reads it anew.
+      record.failure ??= error
+      record.destroyed = false
+      this.#cache.delete(record)
+    } else if ((record.destroyed || record.failure !== null) && !record.queued) {
+      this.#cache.delete(record)
+    } else {
+      this.#cache.weigh(record)
+      if (record.indexedAt !== null) this.#listener.filed(record.indexedAt)
+    }
+  }
+}
+
+const EMPTY = Buffer.alloc(0)
