@@ -10,7 +10,7 @@ import { RedisStore } from '../../lib/redis.js'
 import { TestClock } from '../support/app.js'
 import { needs, needsFor } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
-import { CLIENTS, somePrefix } from '../support/redis-app.js'
+import { CLIENTS, redisStoreOfAnotherProcess, somePrefix } from '../support/redis-app.js'
 import { bind, visitor } from '../support/visitor.js'
 
 type Place = (t: Test) => Promise<SledSessionOptions>
@@ -225,7 +225,8 @@ test(
     if (client === undefined) throw new Error('no client')
     const prefix = somePrefix()
     const one = bind(await visitor(t, { store: new RedisStore({ client, prefix }) }))
-    const other = bind(await visitor(t, { store: new RedisStore({ client, prefix }) }))
+    const elsewhere = await redisStoreOfAnotherProcess({ client, prefix })
+    const other = bind(await visitor(t, { store: elsewhere }))
     for (const renew of [true, false]) {
       one.who.cookie = ''
       await one.run(({ session }) => session.set('cart', 'book'))
