@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore, type SledSessionOptions } from '../../lib/index.js'
 import { createApp } from '../support/app.js'
+import { needsFor } from '../support/needs.js'
 import { startRedis } from '../support/redis.js'
 import { CLIENTS, createRedisApp, somePrefix } from '../support/redis-app.js'
 
@@ -57,39 +58,47 @@ const STORES: Record<string, (t: Test, options: SledSessionOptions) => Promise<F
 }
 
 for (const [name, create] of Object.entries(STORES)) {
-  test(`with saveOnError: false a 5xx stores nothing that was set for it: ${name}`, async (t) => {
-    const app = await create(t, { saveOnError: false })
-    const get = site(app)
-    const stranger = await get('/throws')
-    t.equal(stranger.status, 500)
-    t.equal(stranger.set, undefined)
-    t.equal(await app.sessions.count(), 0)
+  test(
+    `with saveOnError: false a 5xx stores nothing that was set for it: ${name}`,
+    needsFor(name),
+    async (t) => {
+      const app = await create(t, { saveOnError: false })
+      const get = site(app)
+      const stranger = await get('/throws')
+      t.equal(stranger.status, 500)
+      t.equal(stranger.set, undefined)
+      t.equal(await app.sessions.count(), 0)
 
-    const cookie = cookieIn(await get('/set'))
-    const known = await get('/throws', cookie)
-    t.equal(known.status, 500)
-    t.equal(known.set, undefined)
-    t.same((await get('/get', cookie)).json(), [['list', ['first']]])
-    await get('/forbidden', cookie)
-    const stored = [
-      ['list', ['first']],
-      ['attempts', 1]
-    ]
-    t.same((await get('/get', cookie)).json(), stored, 'nor does a later save')
-    t.equal((await app.sessions.load(cookie))?.metadata, undefined)
-  })
+      const cookie = cookieIn(await get('/set'))
+      const known = await get('/throws', cookie)
+      t.equal(known.status, 500)
+      t.equal(known.set, undefined)
+      t.same((await get('/get', cookie)).json(), [['list', ['first']]])
+      await get('/forbidden', cookie)
+      const stored = [
+        ['list', ['first']],
+        ['attempts', 1]
+      ]
+      t.same((await get('/get', cookie)).json(), stored, 'nor does a later save')
+      t.equal((await app.sessions.load(cookie))?.metadata, undefined)
+    }
+  )
 
-  test(`what was saved, renewed or ended before a 5xx stays so: ${name}`, async (t) => {
-    const get = site(await create(t, { saveOnError: false }))
-    const cookie = cookieIn(await get('/saves'))
-    t.same((await get('/get', cookie)).json(), [['saved', true]])
-    const renewed = cookieIn(await get('/renews', cookie))
-    t.not(renewed, cookie)
-    t.same((await get('/get', renewed)).json(), [['saved', true]])
-    t.same((await get('/get', cookie)).json(), [])
-    t.match((await get('/ends', renewed)).set, /^id=;/)
-    t.same((await get('/get', renewed)).json(), [])
-  })
+  test(
+    `what was saved, renewed or ended before a 5xx stays so: ${name}`,
+    needsFor(name),
+    async (t) => {
+      const get = site(await create(t, { saveOnError: false }))
+      const cookie = cookieIn(await get('/saves'))
+      t.same((await get('/get', cookie)).json(), [['saved', true]])
+      const renewed = cookieIn(await get('/renews', cookie))
+      t.not(renewed, cookie)
+      t.same((await get('/get', renewed)).json(), [['saved', true]])
+      t.same((await get('/get', cookie)).json(), [])
+      t.match((await get('/ends', renewed)).set, /^id=;/)
+      t.same((await get('/get', renewed)).json(), [])
+    }
+  )
 }
 
 test('by default a 5xx stores what was set for it', async (t) => {
