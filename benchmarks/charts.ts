@@ -111,7 +111,7 @@ export function latencyChart(title: string, peers: Record<string, Measurement[]>
   const label = {
     x: 'ms',
     y: 'peer',
-    text: ({ ms }: { ms: number }) => ms.toFixed(1),
+    text: ({ ms }: { ms: number }) => ms.toFixed(ms < 1 ? 2 : 1),
     fill: 'currentColor'
   } as const
   const legend = PERCENTILES.map(
@@ -185,7 +185,14 @@ export function growthChart(sizes: readonly Size[]): string {
         ticks: sizes.map(({ live }) => live),
         tickFormat: whole
       },
-      y: { type: 'log', label: null, grid: true, ticks: 4, tickFormat: whole },
+      y: {
+        type: 'log',
+        label: null,
+        domain: [10, 10_000],
+        grid: true,
+        ticks: 4,
+        tickFormat: whole
+      },
       marks: [
         Plot.line(rows, { x: 'live', y: 'ms', z: 'name', stroke: 'colour', strokeWidth: 2 }),
         Plot.dot(rows, { x: 'live', y: 'ms', r: 4, fill: 'colour' }),

@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { deserialize, serialize } from 'node:v8'
 import type { LiveRecord } from '../lib/store/rocksdb/live-record.js'
 import { machine } from './report.js'
@@ -8,7 +10,7 @@ import { spread } from './statistics.js'
  * values, its times, and whose it is; ours has a checksum beside.
  *
  * A save encodes only what the request has set, and the record's other values are text already:
- * so the record of all others is timed from objects, and ours from text, as each would be used.
+ * so the record of all others is timed from objects, and ours from text, as each would be used. Writes `results/codecs.json`, of which `bench:tables` makes a table.
  */
 const dist = (path: string): Promise<unknown> => import(`../dist/${path}` as string)
 const { decodeRecord, encodeRecord } = (await dist('store/format/record-codec.js')) as {
@@ -44,6 +46,15 @@ const SHAPES: Record<string, Record<string, unknown>> = {
   }
 }
 
+export interface CodecRow {
+  readonly session: string
+  readonly codec: string
+  /** CPU time for each call, in µs. */
+  readonly encode: number
+  readonly decode: number
+  readonly bytes: number
+}
+
 const ROUNDS = 9
 const CALLS = 50_000
 
@@ -56,12 +67,10 @@ function time(call: () => unknown): number {
     const { user, system } = process.cpuUsage(before)
     rounds.push((user + system) / CALLS)
   }
-  return spread(rounds).median
+  return Number(spread(rounds).median.toFixed(2))
 }
 
-console.log(`µs of CPU time for each call, and bytes. ${machine()}\n`)
-console.log('| session | codec | encode | decode | bytes |')
-console.log('|---|---|---:|---:|---:|')
+const rows: CodecRow[] = []
 for (const [shape, data] of Object.entries(SHAPES)) {
   const times = { createdAt: 1_764_000_000_000, lastSeenAt: 1_764_000_100_000, expiresAt: 1.8e12 }
   const record = new Live('h'.repeat(42).concat('A'), times.createdAt, times.lastSeenAt, 1.8e12)
@@ -76,7 +85,16 @@ for (const [shape, data] of Object.entries(SHAPES)) {
   ]
   for (const [name, encode, decode] of codecs) {
     const bytes = encode()
-    const row = [shape, name, time(encode).toFixed(2), time(() => decode(bytes)).toFixed(2)]
-    console.log(`| ${[...row, bytes.length].join(' | ')} |`)
+    rows.push({
+      session: shape,
+      codec: name,
+      encode: time(encode),
+      decode: time(() => decode(bytes)),
+      bytes: bytes.length
+    })
   }
 }
+console.table(rows)
+const result = { date: new Date().toISOString().slice(0, 10), machine: machine(), rows }
+const file = fileURLToPath(new URL('results/codecs.json', import.meta.url))
+await writeFile(file, `${JSON.stringify(result, null, 2)}\n`)

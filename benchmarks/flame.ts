@@ -64,11 +64,20 @@ const ROW = 18
 const LEAST = 2
 const CHARACTER = 6.6
 
-function colourOf(name: string): string {
-  if (name.includes('(dist/')) return '#93c5fd'
-  if (name.includes('rocksdb-native')) return '#fdba74'
-  if (name.includes('node:') || !name.includes('(')) return '#e2e8f0'
-  return '#bbf7d0'
+/** In both colour schemes, as the page around it may have either. */
+const STYLE = `
+  rect { fill: #ffffff } text { fill: #1f2328 }
+  .ours { fill: #93c5fd } .binding { fill: #fdba74 } .node { fill: #e2e8f0 } .other { fill: #bbf7d0 }
+  @media (prefers-color-scheme: dark) {
+    rect { fill: #0d1117 } text { fill: #e6edf3 }
+    .ours { fill: #1f4b85 } .binding { fill: #8a4316 } .node { fill: #30363d } .other { fill: #1d5a34 }
+  }`
+
+function kindOf(name: string): string {
+  if (name.includes('(dist/')) return 'ours'
+  if (name.includes('rocksdb-native')) return 'binding'
+  if (name.includes('node:') || !name.includes('(')) return 'node'
+  return 'other'
 }
 
 const escaped = (text: string): string =>
@@ -88,7 +97,7 @@ export function flameGraph(title: string, profile: Profile): string {
     const room = Math.floor((width - 6) / CHARACTER)
     const label = room < 3 ? '' : escaped(frame.name.slice(0, room))
     drawn.push(
-      `<g><title>${escaped(frame.name)}: ${share}</title><rect x="${from.toFixed(1)}" y="${y}" width="${(width - 0.5).toFixed(1)}" height="${ROW - 1}" fill="${colourOf(frame.name)}"/><text x="${(from + 3).toFixed(1)}" y="${y + 12}">${label}</text></g>`
+      `<g><title>${escaped(frame.name)}: ${share}</title><rect x="${from.toFixed(1)}" y="${y}" width="${(width - 0.5).toFixed(1)}" height="${ROW - 1}" class="${kindOf(frame.name)}"/><text x="${(from + 3).toFixed(1)}" y="${y + 12}">${label}</text></g>`
     )
     let at = from
     for (const callee of [...frame.callees.values()].sort((a, b) => b.time - a.time)) {
@@ -99,7 +108,9 @@ export function flameGraph(title: string, profile: Profile): string {
   draw(all, 0, 0)
   const height = 34 + depth * ROW + 8
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="ui-monospace, monospace" font-size="11">
-<rect width="${WIDTH}" height="${height}" fill="#ffffff"/>
+<style>${STYLE}
+</style>
+<rect width="${WIDTH}" height="${height}"/>
 <text x="6" y="20" font-size="14" font-family="system-ui, sans-serif" font-weight="600">${escaped(title)}</text>
 ${drawn.join('\n')}
 </svg>

@@ -7,16 +7,18 @@ import { fileURLToPath } from 'node:url'
 import autocannon from 'autocannon'
 import { flameGraph, nameOf, type Profile } from './flame.js'
 import { CONNECTIONS } from './measure.js'
+import { machine } from './report.js'
 
 /**
- * Where a server's CPU time goes: the functions that take most themselves, as a Markdown table,
- * and all of them as a flame graph in `results/`.
+ * Where a server's CPU time goes, in `results/`: the functions that take most themselves, of which
+ * `bench:tables` makes a table, and all of them as a flame graph.
  *
  *     npm run bench:profile -- counter
  */
 const PEER = 'fastify-sled-session'
 const SECONDS = 8
-const TOP = 25
+/** What takes less by itself is left out of the table. */
+const LEAST = 0.01
 const route = process.argv[2] ?? 'counter'
 
 async function record(): Promise<Profile> {
@@ -50,13 +52,23 @@ async function record(): Promise<Profile> {
     })
   )
   await rm(folder, { recursive: true, force: true })
-  // The compiler of the benchmarks' own sources may have left one as well.
-  profiles.sort((a, b) => b.samples.length - a.samples.length)
+  // The compiler of the benchmarks' own sources leaves one as well, of a thread that is idle.
+  profiles.sort((a, b) => busySamples(b) - busySamples(a))
   return profiles[0] as Profile
 }
 
-function topOf({ nodes, samples, timeDeltas }: Profile): [name: string, share: number][] {
-  const names = new Map(nodes.map(({ id, callFrame }) => [id, nameOf(callFrame)]))
+function busySamples({ nodes, samples }: Profile): number {
+  const idle = new Set(
+    nodes.filter(({ callFrame }) => callFrame.functionName === '(idle)').map(({ id }) => id)
+  )
+  return samples.filter((id) => !idle.has(id)).length
+}
+
+/** The share of each function that takes some, wherever in a file it is. */
+function sharesOf({ nodes, samples, timeDeltas }: Profile): { name: string; share: number }[] {
+  const names = new Map(
+    nodes.map(({ id, callFrame }) => [id, nameOf(callFrame).replace(/:\d+\)$/, ')')])
+  )
   const self = new Map<string, number>()
   for (const [at, id] of samples.entries()) {
     const name = names.get(id) ?? ''
@@ -65,9 +77,9 @@ function topOf({ nodes, samples, timeDeltas }: Profile): [name: string, share: n
   self.delete('(idle)')
   const total = [...self.values()].reduce((sum, time) => sum + time, 0)
   return [...self]
-    .sort(([, a], [, b]) => b - a)
-    .slice(0, TOP)
-    .map(([name, time]) => [name, time / total])
+    .map(([name, time]) => ({ name, share: Number((time / total).toFixed(3)) }))
+    .filter(({ share }) => share >= LEAST)
+    .sort((a, b) => b.share - a.share)
 }
 
 /** Without the start of the server. */
@@ -79,11 +91,11 @@ function underLoad({ nodes, samples, timeDeltas }: Profile): Profile {
 }
 
 const profile = underLoad(await record())
-console.log(`| ${route}: function | of the event loop's CPU time |\n|---|---:|`)
-for (const [name, share] of topOf(profile)) {
-  console.log(`| \`${name}\` | ${(100 * share).toFixed(1)} % |`)
-}
+const shares = sharesOf(profile)
+console.table(shares)
 const folder = fileURLToPath(new URL('results/', import.meta.url))
 await mkdir(folder, { recursive: true })
+const result = { date: new Date().toISOString().slice(0, 10), machine: machine(), shares }
+await writeFile(`${folder}profile-${route}.json`, `${JSON.stringify(result, null, 2)}\n`)
 const title = `/${route}: the event loop's time, widths as shares; callers above what they call`
 await writeFile(`${folder}flame-${route}.svg`, flameGraph(title, profile))

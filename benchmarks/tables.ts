@@ -3,21 +3,30 @@ import { fileURLToPath } from 'node:url'
 import { growthChart, workloadChart } from './charts.js'
 import { goalTable } from './goals.js'
 import { BASELINE, type Results, ratios, table } from './report.js'
-import { type Spread, spread } from './statistics.js'
-import type { StoreRow } from './store.js'
+import { measured, readResult, TABLES } from './result-tables.js'
+import { spread } from './statistics.js'
 import { WORKLOADS } from './workloads.js'
 
 /**
  * Draws the committed results, and puts their tables into the documentation, between the comments
- * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, or `summary`, `goals`,
- * `machine`, `crash`, `reaper`, `million`, `settings` or `store`.
+ * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, `summary`, `goals`, `machine`,
+ * or one of `TABLES`. A size within a sentence is between `<!-- measured: FILE.KEY -->` and the same.
  *
  *     npm run bench:tables               writes them
  *     npm run bench:tables -- --check    fails if they are not what the results say
  */
 const root = fileURLToPath(new URL('..', import.meta.url))
-const PAGES = ['docs/benchmarks.md', 'docs/durability.md', 'docs/storage.md']
+const PAGES = [
+  'README.md',
+  'docs/benchmarks.md',
+  'docs/durability.md',
+  'docs/operating.md',
+  'docs/storage.md'
+]
 const BLOCK = /(<!-- benchmarks: ([\w-]+) -->\n)[\s\S]*?(<!-- end -->)/g
+const WITHIN = /(<!-- measured: ([\w.-]+) -->)[^<]*(<!-- end -->)/g
+/** What looks like a measurement: a decimal fraction, or a number of µs or ms. */
+const MEASUREMENT = /\d ?(?:µs|ms)\b|(?<![\w.])\d+\.\d+(?![\w.])/
 
 interface Stored {
   readonly workload: string
@@ -64,100 +73,12 @@ function machineOf(stored: Map<string, Stored>): string {
   return `Measured on ${first.date} on ${first.machine}; bare Fastify does ${Math.round(bare.median).toLocaleString('en-US')} requests/s there. ${versions.join(', ')}.`
 }
 
-async function crashTable(): Promise<string> {
-  const { modes } = (await readResult('crash')) as {
-    modes: { durability: string; kills: number; acknowledged: number; losses: number }[]
-  }
-  const rows = modes.map(({ durability, kills, acknowledged, losses }) => {
-    return `| \`${durability}\` | ${kills} | ${acknowledged.toLocaleString('en-US')} | ${losses} |`
-  })
-  const head =
-    '| durability | kills | acknowledged changes | of them lost, or ended sessions back |'
-  return [head, '|---|---:|---:|---:|', ...rows].join('\n')
-}
-
-async function reaperTable(): Promise<string> {
-  const { sizes, expired } = (await readResult('reaper')) as {
-    expired: number
-    sizes: { live: number; reap: Spread; scan: Spread }[]
-  }
-  const milliseconds = ({ median, least, most }: Spread): string =>
-    [median, least, most].map((value) => Math.round(value).toLocaleString('en-US')).join(' | ')
-  const rows = sizes.map(({ live, reap, scan }) => {
-    return `| ${live.toLocaleString('en-US')} | ${milliseconds(reap)} | ${milliseconds(scan)} |`
-  })
-  const head = `| alive | reaper, ms for ${expired.toLocaleString('en-US')} expired | least | most | full scan, ms | least | most |`
-  return [head, '|---:|---:|---:|---:|---:|---:|---:|', ...rows].join('\n')
-}
-
-async function millionTable(): Promise<string> {
-  const { server, departure } = (await readResult('million')) as {
-    server: {
-      openMilliseconds: Spread
-      rss: number
-      loop: { before: { p99: number }; reaping: { p99: number; milliseconds: number } }
-    }
-    departure: { full: number; left: number; alive: number; headAfter: number }
-  }
-  const { openMilliseconds: open, loop } = server
-  const mb = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`
-  const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
-  const rows = [
-    ['opening, median', `${ms(open.median)} (${ms(open.least)} to ${ms(open.most)})`],
-    ['RSS of the server, which has served and reaped', mb(server.rss)],
-    ['event loop delay p99 under full load', ms(loop.before.p99)],
-    ['the same while 100,000 expired ones are deleted', ms(loop.reaping.p99)],
-    ['how long that takes under full load', `${Math.round(loop.reaping.milliseconds / 1000)} s`],
-    ['disk use', mb(departure.full)],
-    [
-      `disk use when all are gone but ${departure.alive.toLocaleString('en-US')} others`,
-      mb(departure.left)
-    ],
-    ['the next 1,000 expired, after that', ms(departure.headAfter)]
-  ]
-  const lines = rows.map((cells) => `| ${cells.join(' | ')} |`)
-  return ['| with 1,000,000 sessions | |', '|---|---:|', ...lines].join('\n')
-}
-
-async function settingsTable(): Promise<string> {
-  const { variants } = (await readResult('settings')) as {
-    variants: Record<string, { write: number; known: Spread; missing: Spread; disk: number }>
-  }
-  const us = ({ median, least, most }: Spread): string =>
-    `${median.toFixed(1)} (${least.toFixed(1)} to ${most.toFixed(1)})`
-  const rows = Object.entries(variants).map(([name, { write, known, missing, disk }]) => {
-    return `| ${name} | ${write.toFixed(1)} | ${us(known)} | ${us(missing)} | ${Math.round(disk / 1e6)} |`
-  })
-  const head = '| | write, µs | read, µs | read of none, µs | disk, MB |'
-  return [head, '|---|---:|---:|---:|---:|', ...rows].join('\n')
-}
-
-async function storeTable(): Promise<string> {
-  const { rows } = (await readResult('store')) as { rows: StoreRow[] }
-  const rate = ({ median }: Spread): string => Math.round(median).toLocaleString('en-US')
-  const lines = rows.map(({ operation, inFlight, store, raw }) => {
-    const others = Object.values(raw).flatMap(({ rate: other, times }) => [
-      rate(other),
-      `${times.median.toFixed(2)} (${times.least.toFixed(2)} to ${times.most.toFixed(2)})`
-    ])
-    return `| ${[operation, inFlight, rate(store), ...others].join(' | ')} |`
-  })
-  const head =
-    '| operations/s | in flight | store | raw, batched | times raw | raw, each | times raw |'
-  return [head, '|---|---:|---:|---:|---:|---:|---:|', ...lines].join('\n')
-}
-
-async function readResult(name: string): Promise<unknown> {
-  return JSON.parse(await readFile(`${root}benchmarks/results/${name}.json`, 'utf8'))
-}
-
 /** Empty for what has not been measured. */
 async function render(name: string, stored: Map<string, Stored>): Promise<string> {
-  if (name === 'crash') return `${await crashTable()}\n`
-  if (name === 'settings') return `${await settingsTable()}\n`
-  if (name === 'store') return `${await storeTable()}\n`
-  if (name === 'million') return `${await millionTable()}\n`
-  if (name === 'reaper') return `${await reaperTable()}\n`
+  const single = TABLES[name]
+  if (single !== undefined)
+    return `${await single()}
+`
   const results: Results = Object.fromEntries([...stored].map(([key, { peers }]) => [key, peers]))
   if (stored.size === 0) return ''
   if (name === 'summary') return `${summary(stored)}\n`
@@ -180,6 +101,10 @@ async function renderAll(stored: Map<string, Stored>): Promise<Map<string, strin
       const rendered = await render(name, stored)
       after = after.replace(block, () => open + rendered + close)
     }
+    for (const [part, open = '', place = '', close = ''] of before.matchAll(WITHIN)) {
+      const value = await measured(place)
+      after = after.replace(part, () => open + value + close)
+    }
     files.set(page, after)
   }
   for (const [name, { workload, peers }] of stored) {
@@ -190,8 +115,21 @@ async function renderAll(stored: Map<string, Stored>): Promise<Map<string, strin
   return files
 }
 
+/** Measurements on the page of benchmarks that no result holds. */
+async function unbacked(): Promise<string[]> {
+  const page = await readFile(`${root}docs/benchmarks.md`, 'utf8')
+  return page
+    .replace(BLOCK, '')
+    .split('\n')
+    .filter((line) => MEASUREMENT.test(line))
+}
+
 async function run(): Promise<void> {
   const check = process.argv.includes('--check')
+  for (const line of await unbacked()) {
+    console.error(`docs/benchmarks.md has a number that is in no result: ${line}`)
+    process.exitCode = 1
+  }
   for (const [file, text] of await renderAll(await readResults())) {
     if ((await readFile(root + file, 'utf8').catch(() => '')) === text) continue
     if (!check) await writeFile(root + file, text)

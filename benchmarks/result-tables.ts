@@ -1,0 +1,138 @@
+import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import type { CodecRow } from './codecs.js'
+import type { Spread } from './statistics.js'
+import type { StoreRow } from './store.js'
+
+/** The tables of what is measured by a command of its own, beside the workloads. */
+const folder = fileURLToPath(new URL('results/', import.meta.url))
+
+/** What such a command has written. */
+export async function readResult(name: string): Promise<unknown> {
+  return JSON.parse(await readFile(`${folder}${name}.json`, 'utf8'))
+}
+
+async function crashTable(): Promise<string> {
+  const { modes } = (await readResult('crash')) as {
+    modes: { durability: string; kills: number; acknowledged: number; losses: number }[]
+  }
+  const rows = modes.map(({ durability, kills, acknowledged, losses }) => {
+    return `| \`${durability}\` | ${kills} | ${acknowledged.toLocaleString('en-US')} | ${losses} |`
+  })
+  const head =
+    '| durability | kills | acknowledged changes | of them lost, or ended sessions back |'
+  return [head, '|---|---:|---:|---:|', ...rows].join('\n')
+}
+
+async function reaperTable(): Promise<string> {
+  const { sizes, expired } = (await readResult('reaper')) as {
+    expired: number
+    sizes: { live: number; reap: Spread; scan: Spread }[]
+  }
+  const milliseconds = ({ median, least, most }: Spread): string =>
+    [median, least, most].map((value) => Math.round(value).toLocaleString('en-US')).join(' | ')
+  const rows = sizes.map(({ live, reap, scan }) => {
+    return `| ${live.toLocaleString('en-US')} | ${milliseconds(reap)} | ${milliseconds(scan)} |`
+  })
+  const head = `| alive | reaper, ms for ${expired.toLocaleString('en-US')} expired | least | most | full scan, ms | least | most |`
+  return [head, '|---:|---:|---:|---:|---:|---:|---:|', ...rows].join('\n')
+}
+
+async function millionTable(): Promise<string> {
+  const { server, departure } = (await readResult('million')) as {
+    server: {
+      openMilliseconds: Spread
+      rss: number
+      loop: { before: { p99: number }; reaping: { p99: number; milliseconds: number } }
+    }
+    departure: { full: number; left: number; alive: number; headAfter: number }
+  }
+  const { openMilliseconds: open, loop } = server
+  const mb = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`
+  const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
+  const rows = [
+    ['opening, median', `${ms(open.median)} (${ms(open.least)} to ${ms(open.most)})`],
+    ['RSS of the server, which has served and reaped', mb(server.rss)],
+    ['event loop delay p99 under full load', ms(loop.before.p99)],
+    ['the same while 100,000 expired ones are deleted', ms(loop.reaping.p99)],
+    ['how long that takes under full load', `${Math.round(loop.reaping.milliseconds / 1000)} s`],
+    ['disk use', mb(departure.full)],
+    [
+      `disk use when all are gone but ${departure.alive.toLocaleString('en-US')} others`,
+      mb(departure.left)
+    ],
+    ['the next 1,000 expired, after that', ms(departure.headAfter)]
+  ]
+  const lines = rows.map((cells) => `| ${cells.join(' | ')} |`)
+  return ['| with 1,000,000 sessions | |', '|---|---:|', ...lines].join('\n')
+}
+
+async function settingsTable(): Promise<string> {
+  const { variants } = (await readResult('settings')) as {
+    variants: Record<string, { write: number; known: Spread; missing: Spread; disk: number }>
+  }
+  const us = ({ median, least, most }: Spread): string =>
+    `${median.toFixed(1)} (${least.toFixed(1)} to ${most.toFixed(1)})`
+  const rows = Object.entries(variants).map(([name, { write, known, missing, disk }]) => {
+    return `| ${name} | ${write.toFixed(1)} | ${us(known)} | ${us(missing)} | ${Math.round(disk / 1e6)} |`
+  })
+  const head = '| | write, µs | read, µs | read of none, µs | disk, MB |'
+  return [head, '|---|---:|---:|---:|---:|', ...rows].join('\n')
+}
+
+async function storeTable(): Promise<string> {
+  const { rows } = (await readResult('store')) as { rows: StoreRow[] }
+  const rate = ({ median }: Spread): string => Math.round(median).toLocaleString('en-US')
+  const lines = rows.map(({ operation, inFlight, store, raw }) => {
+    const others = Object.values(raw).flatMap(({ rate: other, times }) => [
+      rate(other),
+      `${times.median.toFixed(2)} (${times.least.toFixed(2)} to ${times.most.toFixed(2)})`
+    ])
+    return `| ${[operation, inFlight, rate(store), ...others].join(' | ')} |`
+  })
+  const head =
+    '| operations/s | in flight | store | raw, batched | times raw | raw, each | times raw |'
+  return [head, '|---|---:|---:|---:|---:|---:|---:|', ...lines].join('\n')
+}
+
+async function codecTable(): Promise<string> {
+  const { rows } = (await readResult('codecs')) as { rows: CodecRow[] }
+  const lines = rows.map(({ session, codec, encode, decode, bytes }) => {
+    return `| ${session} | ${codec} | ${encode.toFixed(2)} | ${decode.toFixed(2)} | ${bytes} |`
+  })
+  return [
+    '| session | codec | encode | decode | bytes |',
+    '|---|---|---:|---:|---:|',
+    ...lines
+  ].join('\n')
+}
+
+async function profileTable(route: string): Promise<string> {
+  const { shares } = (await readResult(`profile-${route}`)) as {
+    shares: { name: string; share: number }[]
+  }
+  const rows = shares.map(({ name, share }) => `| \`${name}\` | ${(100 * share).toFixed(1)} % |`)
+  const rest = 1 - shares.reduce((sum, { share }) => sum + share, 0)
+  const last = `| all that takes less than 1 % | ${(100 * rest).toFixed(1)} % |`
+  return [`| ${route}: function | share |`, '|---|---:|', ...rows, last].join('\n')
+}
+
+/** By the name that the documentation has for it. */
+export const TABLES: Record<string, () => Promise<string>> = {
+  crash: crashTable,
+  settings: settingsTable,
+  store: storeTable,
+  million: millionTable,
+  reaper: reaperTable,
+  codecs: codecTable,
+  'profile-counter': () => profileTable('counter'),
+  'profile-create': () => profileTable('create')
+}
+
+/** A number within a sentence, by its place in the results: `size.installed`. */
+export async function measured(place: string): Promise<string> {
+  const [file = '', key = ''] = place.split('.')
+  const value = ((await readResult(file)) as Record<string, unknown>)[key]
+  if (typeof value !== 'number') throw new Error(`benchmarks/results has no ${place}`)
+  return `${Math.round(value / 1e6)} MB`
+}
