@@ -14,12 +14,17 @@ const SLOW = [
   'test/interop/',
   'test/store/redis/',
   'test/store/conformance',
+  'test/store/lmdb/crash',
+  'test/store/lmdb/processes',
   'test/store/rocksdb/backup',
   'test/store/rocksdb/binding',
   'test/store/rocksdb/cache',
   'test/store/rocksdb/corruption',
   'test/store/rocksdb/crash',
+  'test/store/rocksdb/damaged-block',
   'test/store/rocksdb/disk-full',
+  'test/store/rocksdb/format.test',
+  'test/store/rocksdb/lock-timeout',
   'test/store/rocksdb/power',
   'test/store/rocksdb/reaper',
   'test/session/holders',
@@ -31,7 +36,9 @@ const SLOW = [
   'test/http/cookie-form',
   'test/http/exclusive-turns',
   'test/http/fuzz',
-  'test/http/many-sessions'
+  'test/http/many-sessions',
+  'test/http/slow-store',
+  'test/http/visits'
 ]
 
 const isFast = process.argv.includes('--fast')
