@@ -46,7 +46,7 @@ export type { Session } from './session/session.js'
 export type { BackupResult, LongOperation, Progress } from './store/long-operation.js'
 export { MemoryStore } from './store/memory/memory-store.js'
 export { type OpenStoreOptions, openSessionStore } from './store/open-store.js'
-export { restoreBackup } from './store/rocksdb/upkeep/backup.js'
+export { restoreBackup } from './store/restore-backup.js'
 export type {
   LeftOut,
   SessionChanges,

@@ -1,6 +1,8 @@
 import { anyObject, flag, type Option, option, readOptions, refuse } from '../record/option.js'
 import { now } from '../timers.js'
 import { GuardedStore } from './guarded-store.js'
+import { holdsDatabase as holdsLmdb } from './lmdb/engine/database.js'
+import { LmdbStore } from './lmdb/lmdb-store.js'
 import type { RocksDatabase } from './rocksdb/engine/binding.js'
 import { borrowDatabase, openDatabase, openReadOnly } from './rocksdb/engine/database.js'
 import { type Durability, RocksDBStore } from './rocksdb/rocksdb-store.js'
@@ -57,7 +59,9 @@ export interface OpenStoreOptions {
 }
 
 /**
- * A store on a database folder, for work on sessions while no server runs. Close it when done.
+ * A store on a database folder, for work on sessions: on RocksDB while no server runs, on LMDB
+ * beside the servers. What is in the folder tells which it is; a new one becomes a RocksDB. Close it
+ * when done.
  *
  * @throws `SLED_SESSION_INVALID_OPTION` for a path or an option that is none
  * @throws `SLED_SESSION_DATABASE_LOCKED` if a process holds the database, unless `readOnly` is set
@@ -68,6 +72,11 @@ export async function openSessionStore(
 ): Promise<SessionStore> {
   checkFolder(path, 'path')
   const { columnFamily, readOnly, log, memory, ...given } = readOptions(OPTIONS, options)
+  if (await holdsLmdb(path)) {
+    const store = new LmdbStore({ path, durability: given.durability }, { readOnly })
+    await store.open({ now, log })
+    return new GuardedStore(store)
+  }
   const cacheBytes = Math.floor(memory / 5)
   const connect = readOnly
     ? () => openReadOnly(path, columnFamily)

@@ -63,7 +63,7 @@ async function lmdbPlace(): Promise<StorePlace> {
   const path = await temporaryFolder()
   const trouble: Trouble = { failing: null }
   return {
-    createStore: () => lmdbStoreOfAnotherProcess({ path }, lmdbInTrouble(trouble)),
+    createStore: () => lmdbStoreOfAnotherProcess({ path }, { load: lmdbInTrouble(trouble) }),
     break(what) {
       trouble.failing = what
     },

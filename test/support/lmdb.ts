@@ -79,7 +79,7 @@ export async function openStore(
   load?: LoadLmdb
 ): Promise<{ store: LmdbStore; path: string; clock: { time: number }; log: string[] }> {
   const path = options.path ?? (await temporaryFolder(t))
-  const store = await lmdbStoreOfAnotherProcess({ ...options, path }, load)
+  const store = await lmdbStoreOfAnotherProcess({ ...options, path }, { load })
   const clock = { time: Date.now() }
   const log: string[] = []
   const note = (_fields: object, message: string): number => log.push(message)

@@ -12,10 +12,14 @@ export const FORMAT_VERSION = 1
  *
  * @throws {FormatUnsupportedError} {@link FormatUnreadableError}
  */
-export async function openFormat(database: Database, now: number): Promise<FormatMeta> {
+export async function openFormat(
+  database: Database,
+  now: number,
+  readOnly: boolean
+): Promise<FormatMeta> {
   const first = { format: FORMAT_VERSION, createdAt: new Date(now).toISOString() }
   // Of several processes that open an empty one at a time, one writes.
-  if (readMeta(database) === null) await writeMeta(database, null, first)
+  if (readMeta(database) === null && !readOnly) await writeMeta(database, null, first)
   database.refresh()
   const meta = readMeta(database)?.meta ?? first
   if (meta.format > FORMAT_VERSION) {

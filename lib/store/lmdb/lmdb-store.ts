@@ -1,3 +1,5 @@
+import { rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { InvalidHandleError, InvalidOptionError, RecordCorruptError } from '../../errors.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import { type Option, option, readOptions } from '../../record/option.js'
@@ -12,13 +14,15 @@ import {
   recordRange
 } from '../format/keys.js'
 import { decodeRecord } from '../format/record-codec.js'
+import type { BackupResult, LongOperation } from '../long-operation.js'
 import { type Known, knownOf, mergeChanges, mergeInto } from '../merge.js'
 import { exposedMode, restrictFiles } from '../private-files.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 import { durability as checkDurability, folder } from '../storage-options.js'
-import type { LmdbRange, LoadLmdb } from './engine/binding.js'
-import { type Database, openDatabase } from './engine/database.js'
+import { BACKUP_MARK, backUp } from './backup.js'
+import type { LmdbRange } from './engine/binding.js'
+import { DATA, type Database, type OpenOptions, openDatabase } from './engine/database.js'
 import { birthOf } from './engine/version.js'
 import { openFormat, readMeta, writeMeta } from './format.js'
 import { GroupCommit } from './group-commit.js'
@@ -73,30 +77,31 @@ async function claim(path: string): Promise<string> {
 export class LmdbStore implements SessionStore {
   readonly #path: string
   readonly #early: boolean
-  readonly #loadLmdb: LoadLmdb | undefined
+  readonly #opening: OpenOptions
   #context!: StoreContext
   #database!: Database
   #commit!: GroupCommit
   #leases!: Leases
   #reaper!: Reaper
+  readonly #backups = new Set<Promise<void>>()
   #quarantined = 0
   /** What its folder is known by while it is open. */
   #identity: string | null = null
 
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
-  constructor(options: LmdbStoreOptions, loadLmdb?: LoadLmdb) {
+  constructor(options: LmdbStoreOptions, opening: OpenOptions = {}) {
     const { path, durability } = readOptions(OPTIONS, options)
     this.#path = path
     this.#early = durability === 'process'
-    this.#loadLmdb = loadLmdb
+    this.#opening = opening
   }
 
   async open(context: StoreContext): Promise<void> {
-    const database = await openDatabase(this.#path, this.#loadLmdb)
+    const { readOnly = false } = this.#opening
+    const database = await openDatabase(this.#path, this.#opening)
     try {
-      this.#identity = await claim(database.path)
-      await restrictFiles(database.path)
-      await openFormat(database, context.now())
+      if (!readOnly) await this.#takeFolder(database.path)
+      await openFormat(database, context.now(), readOnly)
     } catch (error) {
       await this.#giveUp(database)
       throw error
@@ -106,7 +111,14 @@ export class LmdbStore implements SessionStore {
     this.#commit = new GroupCommit(database, this.#early, (session) => this.#noteDamage(session))
     this.#leases = new Leases(database)
     this.#reaper = new Reaper(database, this.#commit, this.#leases, context.now)
-    await this.#warnIfExposed(database.path)
+    if (!readOnly) await this.#warnIfExposed(database.path)
+  }
+
+  async #takeFolder(path: string): Promise<void> {
+    this.#identity = await claim(path)
+    await restrictFiles(path)
+    // From here on it changes, and is a backup no more.
+    await rm(join(path, BACKUP_MARK), { force: true })
   }
 
   async #warnIfExposed(path: string): Promise<void> {
@@ -303,23 +315,38 @@ export class LmdbStore implements SessionStore {
     }
   }
 
+  backup(folder: string, options: LongOperation = {}): Promise<BackupResult> {
+    const running = backUp(this.#database, folder, this.#context.now, options)
+    const ended = running.then(
+      () => {},
+      () => {}
+    )
+    this.#backups.add(ended)
+    return running.finally(() => this.#backups.delete(ended))
+  }
+
   deleteExpired(onProgress?: (deleted: number) => void): Promise<number> {
     return this.#reaper.run(onProgress)
   }
 
   async stats(): Promise<StoreStats> {
-    const sessions = await this.count()
+    this.#database.refresh()
+    const { entryCount, pageSize, lastPageNumber, numReaders } = this.#database.sessions.getStats()
+    const { size } = await stat(join(this.#database.path, DATA))
     return {
       ...NO_STATS,
       store: 'lmdb',
-      sessions,
+      sessions: entryCount,
+      diskBytes: size,
       writes: this.#commit.stats(),
       reaper: { deleted: this.#reaper.deleted, refiled: this.#reaper.refiled },
-      quarantined: this.#quarantined
+      quarantined: this.#quarantined,
+      engine: { pageSize, pages: lastPageNumber + 1, readers: numReaders }
     }
   }
 
   async close(): Promise<void> {
+    await Promise.all(this.#backups)
     await this.#reaper.stop()
     await this.#commit.drain()
     await this.#giveUp(this.#database)

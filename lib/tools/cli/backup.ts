@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { NotSupportedError } from '../../errors.js'
 import type { BackupResult } from '../../store/long-operation.js'
-import { restoreBackup } from '../../store/rocksdb/upkeep/backup.js'
+import { restoreBackup } from '../../store/restore-backup.js'
 import {
   type CommonOptions,
   type Context,

@@ -1,7 +1,11 @@
 import { Command, Option } from 'commander'
+import { GuardedStore } from '../../store/guarded-store.js'
+import { holdsDatabase as holdsLmdb } from '../../store/lmdb/engine/database.js'
+import { LmdbStore } from '../../store/lmdb/lmdb-store.js'
 import { openSessionStore } from '../../store/open-store.js'
-import { holdsDatabase } from '../../store/rocksdb/engine/database.js'
+import { holdsDatabase as holdsRocksDB } from '../../store/rocksdb/engine/database.js'
 import type { SessionStore, StoreLogger } from '../../store/session-store.js'
+import { now } from '../../timers.js'
 import { CommandError, ExitCode } from './exit-code.js'
 import type { Output } from './output.js'
 import { ProgressBar } from './progress.js'
@@ -12,11 +16,16 @@ export interface Context {
   /** Aborted when the user or the system wants the command to end. */
   readonly signal: AbortSignal
   readonly columnFamily: string
+  /** What a command that makes a database makes; `undefined` if the user has not said. */
+  readonly kind: StoreKind | undefined
 }
+
+export type StoreKind = 'rocksdb' | 'lmdb'
 
 export interface CommonOptions {
   json?: boolean
   columnFamily: string
+  store?: StoreKind
 }
 
 /** Runs a command, whatever it does; resolves to how the process is to end. */
@@ -44,15 +53,20 @@ export function createCommand(name: string, description: string, examples: strin
     .addOption(
       new Option('--column-family <name>', 'where the sessions are kept').default('session')
     )
+    .addOption(
+      new Option('--store <kind>', 'what the database is, or is to be').choices(['rocksdb', 'lmdb'])
+    )
     .addHelpText('after', `\nExamples:\n${shown}`)
 }
 
 /** Sessions as they are at this moment, whether a server holds the database or not. */
 export async function withReader<T>(
   path: string,
-  { columnFamily, output }: Context,
+  context: Context,
   work: (store: SessionStore) => Promise<T>
 ): Promise<T> {
+  await kindAt(path, context)
+  const { columnFamily, output } = context
   const store = await openSessionStore(path, { columnFamily, readOnly: true, log: logTo(output) })
   return work(store).finally(() => store.close())
 }
@@ -60,16 +74,45 @@ export async function withReader<T>(
 /** Sessions to change. Only a command that fills a database may make one. */
 export async function withWriter<T>(
   path: string,
-  { columnFamily, output }: Context,
+  context: Context,
   work: (store: SessionStore) => Promise<T>,
   { create = false } = {}
 ): Promise<T> {
-  if (!create && !(await holdsDatabase(path))) {
+  const found = await kindAt(path, context)
+  if (!create && found === null) {
     throw new CommandError(ExitCode.Failed, `There is no database in "${path}".`)
   }
-  const store = await openSessionStore(path, { columnFamily, log: logTo(output) })
+  const store = await openWriter(path, found ?? context.kind, context)
   return work(store).finally(() => store.close())
 }
+
+async function openWriter(
+  path: string,
+  kind: StoreKind | undefined,
+  { columnFamily, output }: Context
+): Promise<SessionStore> {
+  const log = logTo(output)
+  if (kind !== 'lmdb') return openSessionStore(path, { columnFamily, log })
+  const store = GuardedStore.of(new LmdbStore({ path, durability: 'power' }))
+  await store.open({ now, log })
+  return store
+}
+
+/**
+ * What kind of database a folder holds, or `null` for none.
+ *
+ * @throws {CommandError} if the user has named another
+ */
+export async function kindAt(path: string, { kind }: Context): Promise<StoreKind | null> {
+  const found = (await holdsLmdb(path)) ? 'lmdb' : (await holdsRocksDB(path)) ? 'rocksdb' : null
+  if (found !== null && kind !== undefined && kind !== found) {
+    const problem = `The database in "${path}" is one of ${NAMES[found]}, not of ${NAMES[kind]}.`
+    throw new CommandError(ExitCode.WrongUsage, problem)
+  }
+  return found
+}
+
+const NAMES: Record<StoreKind, string> = { rocksdb: 'RocksDB', lmdb: 'LMDB' }
 
 export async function withProgress<T>(
   name: string,

@@ -29,7 +29,8 @@ export function addCopyCommand(program: Command, start: Start): void {
     createCommand('copy', 'Copies all sessions to another store, then compares them one by one.', [
       'copy --from ./storage --to redis://127.0.0.1:6379',
       'copy --from ./storage --to redis://127.0.0.1:6379 --mirror',
-      'copy --from redis://127.0.0.1:6379 --to ./storage --mirror'
+      'copy --from redis://127.0.0.1:6379 --to ./storage --mirror',
+      'copy --from ./storage --to ./sessions --store lmdb'
     ])
       .requiredOption('--from <place>', 'folder of a database, or URL of a Redis or Valkey')
       .requiredOption('--to <place>', 'the same; what is newer there stays')
@@ -42,7 +43,8 @@ export function addCopyCommand(program: Command, start: Start): void {
 async function copy(options: CopyCommandOptions, context: Context): Promise<ExitCode> {
   const { from, to, mirror = false, overwriteNewer = false } = options
   const { output, signal } = context
-  const result = await withSource(from, context, (source) =>
+  // --store is about the target, which may have to be made.
+  const result = await withSource(from, { ...context, kind: undefined }, (source) =>
     withTarget(to, context, (target) =>
       withProgress('copy', (onProgress) =>
         copySessions(source, target, { signal, onProgress, mirror, overwriteNewer })

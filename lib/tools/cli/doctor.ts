@@ -3,11 +3,19 @@ import { access, readdir, stat, statfs } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { findForbiddenFile } from '../../store/folder.js'
+import { loadBinding as loadLmdb } from '../../store/lmdb/engine/binding.js'
+import { findOpeners } from '../../store/lmdb/engine/openers.js'
 import { loadBinding } from '../../store/rocksdb/engine/binding.js'
-import { holdsDatabase } from '../../store/rocksdb/engine/database.js'
 import { findHolder } from '../../store/rocksdb/engine/lock.js'
-import { type CommonOptions, type Context, createCommand, type Start } from './command.js'
-import { ExitCode, messageOf } from './exit-code.js'
+import {
+  type CommonOptions,
+  type Context,
+  createCommand,
+  kindAt,
+  type Start,
+  type StoreKind
+} from './command.js'
+import { CommandError, ExitCode, messageOf } from './exit-code.js'
 import { bytes, count } from './output.js'
 import { verifyFolder } from './verify.js'
 
@@ -33,10 +41,20 @@ export function addDoctorCommand(program: Command, start: Start): void {
 
 async function doctor(path: string, context: Context): Promise<ExitCode> {
   const folder = resolve(path)
-  const findings = [await checkNode(), await checkBinding(), ...(await checkFolder(folder))]
-  if (await holdsDatabase(folder).catch(() => false)) {
+  const found = await kindAt(folder, context).catch((error: unknown) => {
+    if (error instanceof CommandError) throw error
+    return null
+  })
+  const kind = found ?? context.kind ?? 'rocksdb'
+  const findings = [
+    await checkNode(),
+    await checkBinding(kind),
+    ...(await checkFolder(folder, found))
+  ]
+  if (found !== null) {
     const files = await checkFiles(folder)
-    findings.push(files, await checkHolder(folder), await checkContents(folder, context))
+    const holders = kind === 'lmdb' ? checkOpeners(folder) : checkHolder(folder)
+    findings.push(files, await holders, await checkContents(folder, context))
   }
   await context.output.result({ findings }, () =>
     findings.map(({ check, state, detail }) => `${MARKS[state]} ${check}: ${detail}`).join('\n')
@@ -62,17 +80,21 @@ async function checkNode(): Promise<Finding> {
 }
 
 /** That the native module loads says that libatomic is there, too. */
-async function checkBinding(): Promise<Finding> {
-  const check = 'rocksdb-native'
+async function checkBinding(kind: StoreKind): Promise<Finding> {
+  const check = kind === 'lmdb' ? 'lmdb' : 'rocksdb-native'
   try {
-    await loadBinding()
-    return { check, state: 'ok', detail: 'loads, and so does libatomic' }
+    await (kind === 'lmdb' ? loadLmdb() : loadBinding())
+    return {
+      check,
+      state: 'ok',
+      detail: kind === 'lmdb' ? 'loads' : 'loads, and so does libatomic'
+    }
   } catch (error) {
     return { check, state: 'problem', detail: messageOf(error) }
   }
 }
 
-async function checkFolder(folder: string): Promise<Finding[]> {
+async function checkFolder(folder: string, found: StoreKind | null): Promise<Finding[]> {
   const check = 'folder'
   const existing = await nearestFolder(folder)
   try {
@@ -87,7 +109,7 @@ async function checkFolder(folder: string): Promise<Finding[]> {
       const detail = `${folder} does not exist; the server will make it`
       return [{ check, state: 'ok', detail }, ...findings]
     }
-    if (!(await holdsDatabase(folder))) {
+    if (found === null) {
       const empty = (await readdir(folder)).length === 0
       const detail = empty
         ? 'empty; the server will make a database in it'
@@ -139,6 +161,15 @@ async function checkHolder(folder: string): Promise<Finding> {
   const detail =
     holder === null ? 'nobody that can be told has it open' : `process ${holder} has it open`
   return { check: 'lock', state: 'ok', detail }
+}
+
+async function checkOpeners(folder: string): Promise<Finding> {
+  const openers = await findOpeners(folder)
+  const detail =
+    openers.length === 0
+      ? 'nobody that can be told has it open'
+      : `open in process ${openers.join(', ')}`
+  return { check: 'processes', state: 'ok', detail }
 }
 
 async function checkContents(folder: string, context: Context): Promise<Finding> {

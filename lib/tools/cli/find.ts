@@ -62,7 +62,7 @@ export function joinValues(args: readonly string[]): string[] {
 }
 
 const TAKE_A_VALUE = new Set(['--principal', '--column-family', '--output', '--from', '--to'])
-TAKE_A_VALUE.add('--max-record-size')
+TAKE_A_VALUE.add('--max-record-size').add('--store')
 
 // No option has one dash and more than a letter, nor 43 characters.
 const DASHED_HANDLE = /^-(?:\w[\w-]{6,41}|[\w-]{42})$/

@@ -18,7 +18,7 @@ import { addVerifyCommand } from './verify.js'
 const SIGNALS = { SIGINT: ExitCode.Interrupted, SIGTERM: ExitCode.Terminated } as const
 
 async function start(
-  { json = false, columnFamily }: CommonOptions,
+  { json = false, columnFamily, store: kind }: CommonOptions,
   run: Run,
   resumes?: Resumes
 ): Promise<void> {
@@ -34,7 +34,7 @@ async function start(
   }
   const { signal } = stopping
   try {
-    process.exitCode = await run({ output, signal, columnFamily })
+    process.exitCode = await run({ output, signal, columnFamily, kind })
   } catch (error) {
     // Whatever broke when it was told to stop, broke because of that.
     const reason = signal.aborted ? signal.reason : error
@@ -47,14 +47,14 @@ async function start(
 function createProgram(): Command {
   const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string }
   const program = new Command('sled-session')
-    .description('Looks after the sessions that fastify-sled-session keeps in a RocksDB.')
+    .description('Looks after the sessions that fastify-sled-session keeps in a RocksDB or LMDB.')
     .version(version)
     .showHelpAfterError('(--help tells more)')
     .addHelpText(
       'after',
       `
-A <database> is the folder that the plugin has as "path". Commands that only look work while a
-server holds it; the others need the server to be stopped.
+A <database> is the folder that the plugin, or its LmdbStore, has as "path". On LMDB all commands
+work beside the servers. On RocksDB those that only look do; the others need the server to be stopped.
 
 Exit codes:
   0 done   1 failed   2 wrong usage   3 held by another process   4 problems found

@@ -1,5 +1,7 @@
 import type { Command } from 'commander'
 import { BackupUnusableError } from '../../errors.js'
+import { openDatabase } from '../../store/lmdb/engine/database.js'
+import { verify as verifyDatabase } from '../../store/lmdb/verify.js'
 import { openReadOnly } from '../../store/rocksdb/engine/database.js'
 import { refuseHalfMade } from '../../store/rocksdb/upkeep/backup.js'
 import { verify } from '../../store/rocksdb/upkeep/verify.js'
@@ -9,6 +11,7 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
+  kindAt,
   type Start,
   withProgress
 } from './command.js'
@@ -35,6 +38,7 @@ async function run(path: string, context: Context): Promise<ExitCode> {
 
 export async function verifyFolder(path: string, context: Context): Promise<Verification> {
   const { columnFamily, signal } = context
+  if ((await kindAt(path, context)) === 'lmdb') return verifyLmdb(path, signal)
   const connection = await openReadOnly(path, columnFamily)
   try {
     // Half a copy has gaps that say nothing but that it is half.
@@ -56,6 +60,22 @@ export async function verifyFolder(path: string, context: Context): Promise<Veri
     })
   } finally {
     await connection.close()
+  }
+}
+
+async function verifyLmdb(path: string, signal: AbortSignal): Promise<Verification> {
+  const database = await openDatabase(path, { readOnly: true })
+  try {
+    return await withProgress('verify', (update) =>
+      abortable(
+        verifyDatabase(database, ({ records, expiryEntries, principalEntries }) =>
+          update({ done: records + expiryEntries + principalEntries, total: null })
+        ),
+        signal
+      )
+    )
+  } finally {
+    await database.close()
   }
 }
 

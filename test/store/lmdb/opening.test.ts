@@ -146,9 +146,8 @@ test('a network file system is refused by name, and a local one is not', async (
 
 test('without the package lmdb the error says how to install it', async (t) => {
   const path = await temporaryFolder(t)
-  const store = new LmdbStore({ path }, () =>
-    Promise.reject(new Error("Cannot find package 'lmdb'"))
-  )
+  const load = () => Promise.reject(new Error("Cannot find package 'lmdb'"))
+  const store = new LmdbStore({ path }, { load })
   await t.rejects(store.open(context), {
     code: 'SLED_SESSION_BINDING_UNAVAILABLE',
     message: /Cannot load lmdb.*npm install lmdb/

@@ -119,14 +119,25 @@ const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
 /** Each thread of each process takes one, and one more while it walks. */
 const MOST_READERS = 2048
 
+/** How a database is opened. */
+export interface OpenOptions {
+  readonly load?: LoadLmdb | undefined
+  /** Looks at one that is there; nothing can be written. */
+  readonly readOnly?: boolean
+}
+
 /**
  * Opens the database in a folder, which is made if it does not exist.
  *
  * @throws {PathUnusableError} {@link DatabaseOpenError} {@link BindingUnavailableError}
  */
-export async function openDatabase(folder: string, load?: LoadLmdb): Promise<Database> {
+export async function openDatabase(folder: string, options: OpenOptions = {}): Promise<Database> {
+  const { load, readOnly = false } = options
   const path = resolve(folder)
-  await prepareFolder(path)
+  if (!readOnly) await prepareFolder(path)
+  else if (!(await holdsDatabase(path))) {
+    throw new PathUnusableError(path, 'there is no database in it', 'Name the folder of one.')
+  }
   await refuseNetworkFolder(path)
   await refuseOtherDatabase(path)
   const damage = (await holdsDatabase(path)) ? await findDamage(join(path, DATA)) : null
@@ -136,11 +147,12 @@ export async function openDatabase(folder: string, load?: LoadLmdb): Promise<Dat
   try {
     root = binding.open(path, {
       ...BINARY,
+      readOnly,
       // Or a folder with a dot in its name would be taken for a file.
       noSubdir: false,
       maxReaders: MOST_READERS,
       // Commits do not wait for the disk while they keep other processes from theirs.
-      overlappingSync: process.platform !== 'win32',
+      overlappingSync: !readOnly && process.platform !== 'win32',
       separateFlushed: true
     })
     refuseForeignTables(path, root)
@@ -152,7 +164,8 @@ export async function openDatabase(folder: string, load?: LoadLmdb): Promise<Dat
   }
 }
 
-const DATA = 'data.mdb'
+/** The name of the file that holds all of a database. */
+export const DATA = 'data.mdb'
 
 /** Whether LMDB has made a database in this folder. */
 export async function holdsDatabase(path: string): Promise<boolean> {
