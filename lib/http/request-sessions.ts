@@ -12,16 +12,11 @@ import {
 } from '../errors.js'
 import { announce, events } from '../events.js'
 import type { SessionRecord } from '../record/record.js'
+import { cookieLifetime, noteActivity, whatIsDue } from '../session/activity.js'
 import type { Registration } from '../session/registration.js'
 import { Session } from '../session/session.js'
 import type { Turns } from '../session/turnstile.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
-import {
-  cookieLifetime,
-  isCookieBehind,
-  isStoreBehind,
-  noteActivity
-} from '../session/working-record.js'
 import { setCookieHeader } from './cookie/attributes.js'
 import { keepFromSharedCaches, varyByCookie } from './cookie/caching.js'
 import type { DecodedCookie } from './cookie/form.js'
@@ -179,7 +174,7 @@ export class RequestSessions {
   #closed(visit: Visit): void {
     if (visit.left) return
     // A response that was hijacked or cut off has stored no touch.
-    const behind = visit.record !== null && isStoreBehind(visit.record, this.#policy)
+    const behind = visit.record !== null && whatIsDue('close', visit.record, this.#policy).touch
     const work = behind ? this.#workOf(visit.reply.request, visit) : visit.work
     visit.left = true
     if (work !== null) work.end()
@@ -323,8 +318,8 @@ export class RequestSessions {
   #hasNothingToSay({ work, record, stale }: Visit): boolean {
     if (work !== null) return false
     if (record === null) return !this.#options.saveUninitialized
-    const behind = isStoreBehind(record, this.#policy) || isCookieBehind(record, this.#policy)
-    return !stale && !this.#policy.alwaysSave && !behind
+    const due = whatIsDue('response', record, this.#policy)
+    return !stale && !due.touch && !due.cookie
   }
 
   #workToSave(request: FastifyRequest): UnitOfWork | null {

@@ -14,7 +14,7 @@ import {
   type SetPrincipalOptions
 } from './login.js'
 import type { UnitOfWork } from './unit-of-work.js'
-import { checkKey, noteActivity } from './working-record.js'
+import { checkKey } from './working-record.js'
 
 /**
  * Of an update, and in ms between them. One that loses nine of ten races to a busy other process
@@ -358,10 +358,7 @@ export class Session {
 
   /** Counts as activity: moves the deadline, and stores it with the response. */
   touch(): void {
-    const { record } = this.#work
-    if (record === null) return
-    noteActivity(record, this.#work.policy)
-    this.#work.markDirty()
+    this.#work.touch()
   }
 }
 

@@ -2,17 +2,12 @@ import { SessionBusyError } from '../errors.js'
 import { announce, events } from '../events.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
+import { noteActivity, noteResponse, whatIsDue } from './activity.js'
 import { Attended } from './attended.js'
 import { type Holder, type HolderChange, isLeft, isLogin, isSilent, type Keep } from './login.js'
 import type { Registration } from './registration.js'
 import type { Leave } from './turnstile.js'
-import {
-  type CookieAction,
-  isCookieBehind,
-  isStoreBehind,
-  noteActivity,
-  WorkingRecord
-} from './working-record.js'
+import { type CookieAction, WorkingRecord } from './working-record.js'
 
 /** Called once, with the error if there is one. */
 type Done = (error: Error | null) => void
@@ -114,12 +109,12 @@ export class UnitOfWork extends WorkingRecord {
     if (record === null || !this.isDue(record)) {
       done(null)
     } else {
-      if (this.policy.alwaysSave) noteActivity(record, this.policy)
+      noteResponse(record, this.policy)
       this.write(record, done)
     }
   }
 
-  /** What the response must say, given that all is saved. Asking counts as saying. */
+  /** What the response must say, given that all is saved; the next call says only what is new. */
   takeCookieAction(): CookieAction {
     const action = this.cookie
     this.cookie = 'none'
@@ -129,8 +124,7 @@ export class UnitOfWork extends WorkingRecord {
     if (record === null || record.destroyed || record.failure !== null || !this.stored) {
       return action === 'clear' ? 'clear' : 'none'
     }
-    const behind = isCookieBehind(record, this.policy)
-    if (action !== 'set' && !this.policy.alwaysSave && !behind) return 'none'
+    if (action !== 'set' && !whatIsDue('response', record, this.policy).cookie) return 'none'
     record.toldExpiresAt = record.expiresAt
     return 'set'
   }
@@ -143,7 +137,8 @@ export class UnitOfWork extends WorkingRecord {
     if (record === null) return
     const { stored } = this
     // A response that was hijacked or cut off has stored no touch.
-    if (stored && !record.destroyed && isStoreBehind(record, this.policy)) this.dirty = true
+    const touch = whatIsDue('close', record, this.policy).touch
+    if (stored && !record.destroyed && touch) this.dirty = true
     if (this.mayBeModified) this.policy.background.add(this.saveInBackground())
     if (stored) this.policy.store.release(record)
   }
@@ -378,7 +373,7 @@ export class UnitOfWork extends WorkingRecord {
   private isDue(record: SessionRecord): boolean {
     if (this.dirty) return true
     if (record.failure !== null || !this.stored) return false
-    return this.policy.alwaysSave || isStoreBehind(record, this.policy)
+    return whatIsDue('response', record, this.policy).touch
   }
 
   private store(record: SessionRecord): Promise<void> {

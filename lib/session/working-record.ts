@@ -1,15 +1,10 @@
 import { inspect } from 'node:util'
 import { SessionTooLargeError, ValueNotStorableError } from '../errors.js'
-import {
-  checkExpiry,
-  deadline,
-  defaultTouchInterval,
-  type Expiry,
-  isSameExpiry
-} from '../record/expiry.js'
+import { checkExpiry, deadline, type Expiry, isSameExpiry } from '../record/expiry.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue, isMutable } from '../record/value.js'
+import { noteActivity } from './activity.js'
 import { HandedOutValues } from './handed-out-values.js'
 import { type Holder, type HolderChange, isLeft, isLogin } from './login.js'
 import type { Registration } from './registration.js'
@@ -170,6 +165,12 @@ export class WorkingRecord {
     noteActivity(record, this.policy)
     this.markDirty()
     this.cookie = 'set'
+  }
+
+  touch(): void {
+    if (this.record === null) return
+    noteActivity(this.record, this.policy)
+    this.markDirty()
   }
 
   setMetadata(metadata: string | null): void {
@@ -355,49 +356,6 @@ function checkSize(record: SessionRecord, key: string, text: string, limit: numb
   if (record.size - freed + entrySize(key, text) > limit) {
     throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
   }
-}
-
-/** Moves a record's deadline in memory, where it is always exact. */
-export function noteActivity(record: SessionRecord, policy: Registration): void {
-  const now = policy.now()
-  record.lastSeenAt = now
-  record.expiresAt = deadline(record.expiry ?? policy.expiry, record.createdAt, now, policy)
-}
-
-/** Whether disk has so much too early a last use, or too late a deadline, that it is worth a write. */
-export function isStoreBehind(record: SessionRecord, policy: Registration): boolean {
-  const interval = touchInterval(record, policy)
-  const { lastSeenAt, storedSeenAt, expiresAt, storedExpiresAt } = record
-  return lastSeenAt - storedSeenAt >= interval || storedExpiresAt - expiresAt >= interval
-}
-
-/** Whether the deadline is so far from the cookie's, either way, that the browser must be told. */
-export function isCookieBehind(record: SessionRecord, policy: Registration): boolean {
-  const { kind } = record.expiry ?? policy.expiry
-  if (kind === 'session-end') return false
-  return Math.abs(record.expiresAt - record.toldExpiresAt) >= touchInterval(record, policy)
-}
-
-/**
- * How long the browser is to keep the cookie, in ms, or `null` for until it ends. A deadline moves
- * by less than the touch interval without a word to the browser, and the cookie outlives that too.
- */
-export function cookieLifetime(
-  record: Pick<SessionRecord, 'expiry' | 'expiresAt'>,
-  policy: Registration
-): number | null {
-  const { kind } = record.expiry ?? policy.expiry
-  if (kind === 'session-end') return null
-  const left = Math.max(0, record.expiresAt - policy.now())
-  return kind === 'inactivity' && left > 0 ? left + touchInterval(record, policy) : left
-}
-
-function touchInterval(record: Pick<SessionRecord, 'expiry'>, policy: Registration): number {
-  const expiry = record.expiry ?? policy.expiry
-  const given = policy.touchInterval
-  // It fits the registration's expiry, and may be longer than a session's own.
-  const fits = expiry.kind !== 'inactivity' || given === null || given < expiry.milliseconds
-  return given !== null && fits ? given : defaultTouchInterval(expiry, policy)
 }
 
 /** @throws {ValueNotStorableError} */
