@@ -29,6 +29,13 @@ class ModelSession {
   dead = false
   /** What it goes on as since a request has renewed it. */
   renewed: ModelSession | null = null
+  /** A logout is on its way to it: whether a response still gets its cookie is a race. */
+  ending = false
+
+  beginEnd(): void {
+    this.ending = true
+    this.renewed?.beginEnd()
+  }
 
   end(): void {
     this.dead = true
@@ -153,7 +160,7 @@ class World {
     same(statusCode, 200)
     same(storing, 0)
     const id = cookies[0]?.value
-    if (id === undefined) same(fresh && !model?.dead && !blank, false)
+    if (id === undefined) same(fresh && !model?.dead && !model?.ending && !blank, false)
     else if (id === '') this.#jar = { cookie: '', model: null }
     else if (model === null || !fresh || lost) throw new Error('a cookie was set for nothing')
     else {
@@ -193,6 +200,7 @@ class World {
       request.move(null)
       if (model?.renewed) {
         // A logout that a renewal has overtaken ends what that has made, once it is made.
+        model.beginEnd()
         await ending
         model.end()
       }
@@ -239,10 +247,12 @@ class World {
       request.set(key, JSON.stringify(value))
       return value
     })
-    const done = updated.then(() => {
-      request.updating--
-      this.#updating--
-    })
+    const done = updated
+      .finally(() => {
+        request.updating--
+        this.#updating--
+      })
+      .then(() => {})
     this.#track(done)
   }
 
@@ -277,8 +287,8 @@ class World {
 
   /** Ends what is under way, and passes on what went wrong. */
   async finish(): Promise<void> {
-    while (this.#updating > 0 && this.#error === null) {
-      await until(() => this.#held.length > 0 || this.#error !== null)
+    while (this.#updating > 0) {
+      await until(() => this.#held.length > 0 || this.#updating === 0)
       await this.#letGo(0).catch(() => {})
     }
     for (const [who, request] of this.#open) this.#end(who, request)
