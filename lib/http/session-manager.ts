@@ -144,12 +144,11 @@ export class SessionManager {
         async (records) => {
           const kept = await this.#handleOf(options.except)
           const doomed = records.filter(({ handle }) => handle !== kept)
-          const lost = unreadable.splice(0)
-          ended += doomed.filter(({ destroyed }) => !destroyed).length + lost.length
           const outcomes = await Promise.allSettled([
-            ...doomed.map((record) => this.#destroy(record)),
-            ...lost.map((handle) => this.#discard(handle, principal))
+            ...doomed.map((record) => this.#endTheirs(principal, record)),
+            ...unreadable.splice(0).map((handle) => this.#discard(handle, principal))
           ])
+          ended += outcomes.filter((each) => each.status === 'fulfilled' && each.value).length
           const failed = outcomes.find((outcome) => outcome.status === 'rejected')
           if (failed !== undefined) throw failed.reason
         },
@@ -395,10 +394,20 @@ export class SessionManager {
   }
 
   /** Ends a session whose record cannot be read. */
-  async #discard(handle: string, principal: string | null): Promise<void> {
+  async #discard(handle: string, principal: string | null): Promise<true> {
     const { store, sessionName } = this.#policy
     await store.discard?.(handle, principal)
     announce(events.revoked, sessionName, handle)
+    return true
+  }
+
+  /** Ends a user's session under the id that it has by now; false if that is done already. */
+  async #endTheirs(principal: string, record: SessionRecord): Promise<boolean> {
+    const { store } = this.#policy
+    const live = record.destroyed ? await store.successorOf(record) : record
+    if (live?.principal !== principal) return false
+    await this.#destroy(live)
+    return true
   }
 
   async #destroy(record: SessionRecord): Promise<void> {
