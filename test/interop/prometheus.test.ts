@@ -17,7 +17,8 @@ async function measured(
   app.get('/metrics', { config: { session: false } }, async (_request, reply) =>
     reply.type(registry.contentType).send(await registry.metrics())
   )
-  app.get('/set', async ({ session }) => session.set('a', 1))
+  let changes = 0
+  app.get('/set', async ({ session }) => session.set('a', ++changes))
   app.get('/login', async ({ session }) => session.setPrincipal('ann'))
   app.get('/destroy', async ({ session }) => session.destroy())
   const url = await listen(app)

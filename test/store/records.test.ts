@@ -172,7 +172,7 @@ test('RocksDB: a corrupt record is left out of the walk and logged', async (t) =
     (await all(again)).map(plain),
     [records[0], records[2]].map((r) => plain(r as SessionRecord))
   )
-  t.match(lines, [/corrupt session record was left out/])
+  t.match(lines, [/session record that cannot be read was left out/])
 })
 
 test('RocksDB: closing does not wait for a slow reader, who then gets an error', async (t) => {

@@ -19,7 +19,7 @@ const MIB = 1024 * 1024
 test('stats tell of sessions, files, cache, writes and the engine', async (t) => {
   const clock = new TestClock()
   const expiry = onInactivity({ seconds: 10 })
-  const app = await createApp(t, { now: clock.now, expiry, touchInterval: 10_000, memory: 4 * MIB })
+  const app = await createApp(t, { now: clock.now, expiry, touchInterval: 9999, memory: 4 * MIB })
   addCounter(app)
   app.get('/look', async () => 'nothing is set')
   const url = await listen(app)

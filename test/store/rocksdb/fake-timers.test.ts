@@ -54,7 +54,7 @@ test('a record that cannot be encoded fails its write, and the store closes all 
   const store = await openSessionStore(await temporaryFolder(t))
   const record = someRecord(1, Date.now())
   record.createdAt = 5n as unknown as number
-  await t.rejects(store.putRecords([record]), TypeError)
+  await t.rejects(store.putRecords([record]), { cause: TypeError })
   const whole = someRecord(2, Date.now())
   await store.putRecords([whole])
   t.ok(await store.read(whole.handle))

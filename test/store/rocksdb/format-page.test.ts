@@ -132,7 +132,7 @@ test('each tag of a value is as the page says', async (t) => {
 test('the meta entry has the fields that the page names', async (t) => {
   const { entries } = await storeOne(t)
   const fields = (await tableOf('Field')).map(([name]) => name)
-  t.same(fields, ['format', 'createdAt', 'migrating', 'migrated', 'copy'])
+  t.same(fields, ['format', 'createdAt', 'migrating', 'migrated', 'copied', 'copy'])
   const meta = JSON.parse(String(entries[0]?.[1]))
   t.match(meta, { format: 1, createdAt: '2026-01-01T00:00:00.000Z' })
   t.ok(Object.keys(meta).every((name) => fields.includes(name)))
