@@ -73,7 +73,7 @@ test('a commit that LMDB refuses is made again, thrice at most', async (t) => {
   t.equal(await count(2), true)
   t.equal(await counterOf(store, handle), '2')
   trouble.refusals = 3
-  await t.rejects(count(3), { code: 'SLED_SESSION_STORE_UNAVAILABLE' })
+  await t.rejects(count(3), /Commit failed/)
   t.equal(await counterOf(store, handle), '2')
   t.equal(await count(3), true)
   t.equal(await counterOf(store, handle), '3')
