@@ -159,7 +159,15 @@ test('a target that was never a copy keeps its own', async (t) => {
   const [from, to] = [await memory(), await memory()]
   await fill(from, 3)
   const [own] = await fill(to, 1)
-  const result = { sessions: 3, copied: 3, deleted: 0, others: 1, different: 0, newer: 1, unreadable: 0 }
+  const result = {
+    sessions: 3,
+    copied: 3,
+    deleted: 0,
+    others: 1,
+    different: 0,
+    newer: 1,
+    unreadable: 0
+  }
   t.same(await copySessions(from, to, { mirror }), result)
   t.same(await copySessions(from, to, { mirror }), { ...result, copied: 0 })
   t.ok(await to.read(own?.handle ?? ''))
