@@ -41,7 +41,9 @@ export async function findDamage(file: string): Promise<string | null> {
     if (first === null) return 'data.mdb is no database of LMDB in its format 2'
     const second = await read(first.pageSize)
     if (second === null) return 'data.mdb has lost its second page'
-    return isCutOff(first.transaction > second.transaction ? first : second, size)
+    // Others may write meanwhile: the file only grows, so a later size holds what an earlier header names.
+    const { size: sizeNow } = await handle.stat()
+    return isCutOff(first.transaction > second.transaction ? first : second, sizeNow)
       ? 'the end of data.mdb is missing'
       : null
   } finally {
