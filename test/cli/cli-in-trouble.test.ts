@@ -11,12 +11,14 @@ import {
   contentsOf,
   createDatabase,
   endOf,
+  fill,
   json,
   runCommand,
   startCommand
 } from '../support/command.js'
 import { flipBlockOf } from '../support/damage.js'
 import { putRaw, withDatabase } from '../support/rocksdb.js'
+import { someRecord } from '../support/sessions.js'
 
 test('while a server holds the database it can be read, backed up and checked, not written', async (t) => {
   const folder = await temporaryFolder(t)
@@ -99,6 +101,19 @@ test('what lies in a damaged block is left out, named, and all else is there', a
   t.match(found, { code: 4, stdout: new RegExp(`unreadable +${unreadable + 1}\\n`) })
   t.same(await json(t, 'revoke', path, victim), { revoked: 1 })
   t.match(await runCommand(['show', path, victim]), { code: 5 })
+})
+
+test('reap deletes what it can read, and ends with 4 if that is not all', async (t) => {
+  const path = join(await temporaryFolder(t), 'storage')
+  const records = Array.from({ length: 400 }, (_, at) => someRecord(at, Date.now(), -1))
+  await fill(path, records)
+  await withDatabase(path, async () => {})
+  const sorted = records.map(({ handle }) => Buffer.from(handle, 'base64url')).sort(Buffer.compare)
+  await flipBlockOf(path, (sorted[200] as Buffer).toString('base64url'), 'record')
+  const reaped = await runCommand(['reap', path, '--json'])
+  t.equal(reaped.code, 4)
+  const { deleted } = JSON.parse(reaped.stdout)
+  t.ok(deleted > 340 && deleted < 400, `${deleted} of 400`)
 })
 
 test('half a backup is told in one sentence, by its mark', async (t) => {

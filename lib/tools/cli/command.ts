@@ -76,22 +76,23 @@ export async function withWriter<T>(
   path: string,
   context: Context,
   work: (store: SessionStore) => Promise<T>,
-  { create = false } = {}
+  { create = false, onProblem = () => {} }: { create?: boolean; onProblem?: () => void } = {}
 ): Promise<T> {
   const found = await kindAt(path, context)
   if (!create && found === null) {
     throw new CommandError(ExitCode.Failed, `There is no database in "${path}".`)
   }
-  const store = await openWriter(path, found ?? context.kind, context)
+  const store = await openWriter(path, found ?? context.kind, context, onProblem)
   return work(store).finally(() => store.close())
 }
 
 async function openWriter(
   path: string,
   kind: StoreKind | undefined,
-  { columnFamily, output }: Context
+  { columnFamily, output }: Context,
+  onProblem: () => void
 ): Promise<SessionStore> {
-  const log = logTo(output)
+  const log = logTo(output, onProblem)
   if (kind !== 'lmdb') return openSessionStore(path, { columnFamily, log })
   const store = GuardedStore.of(new LmdbStore({ path, durability: 'power' }))
   await store.open({ now, log })
@@ -122,12 +123,16 @@ export async function withProgress<T>(
   return work(bar.update).finally(() => bar.clear())
 }
 
-export function logTo(output: Output): StoreLogger {
-  const say = (_fields: object, message: string): void => {
-    const { session } = _fields as { session?: unknown }
+export function logTo(output: Output, onProblem: () => void = () => {}): StoreLogger {
+  const say = (fields: object, message: string): void => {
+    const { session } = fields as { session?: unknown }
     output.note(typeof session === 'string' ? `${message} (${session})` : message)
   }
-  return { debug() {}, info() {}, warn: say, error: say }
+  const error = (fields: object, message: string): void => {
+    onProblem()
+    say(fields, message)
+  }
+  return { debug() {}, info() {}, warn: say, error }
 }
 
 /** Gives up on work that has no way of its own to be ended. */

@@ -119,9 +119,17 @@ async function destroy(store: SessionStore, handle: string): Promise<number> {
 
 async function reap(path: string, context: Context): Promise<ExitCode> {
   const { output } = context
-  const deleted = await withWriter(path, context, (store) =>
-    abortable(store.deleteExpired(), context.signal)
+  let exitCode: ExitCode = ExitCode.Done
+  // What the reaper steps over, it tells the log alone.
+  const onProblem = (): void => {
+    exitCode = ExitCode.ProblemsFound
+  }
+  const deleted = await withWriter(
+    path,
+    context,
+    (store) => abortable(store.deleteExpired(), context.signal),
+    { onProblem }
   )
   await output.result({ deleted }, () => `${count(deleted)} expired sessions deleted`)
-  return ExitCode.Done
+  return exitCode
 }
