@@ -85,16 +85,6 @@ test('WebSocket: whoever has entered may chat, from pages of this site', async (
   socket.terminate()
 })
 
-test('cluster: the second worker is refused, and told why', async (t) => {
-  const child = startChild(t, 'examples/cluster.ts', { STORAGE: await temporaryFolder(t) })
-  await child.line(/^The first worker has the database\.$/)
-  const [line] = await child.line(/^The second is refused: .*/)
-  t.match(line, /held by another process/)
-  t.match(line, /Redis/)
-  const [code] = await once(child.process, 'exit')
-  t.equal(code, 0)
-})
-
 test('OpenTelemetry: what happens to a session is in the span of its request', async (t) => {
   const { child, ask } = await start(t, 'examples/opentelemetry.ts')
   await ask('/')

@@ -83,7 +83,7 @@ test('the tarball works in an empty project: import, require and types', async (
 
   await t.test('it holds what is needed and nothing else', async (t) => {
     const allowed =
-      /^(dist\/.*\.(js|d\.ts)|docs\/.*|examples\/.*\.ts|benchmarks\/results\/.*\.svg|README\.md|CHANGELOG\.md|SECURITY\.md|LICENSE|package\.json)$/
+      /^(dist\/.*\.(js|d\.ts)|docs\/.*|examples\/.*\.(ts|mjs|cjs)|benchmarks\/results\/.*\.svg|README\.md|CHANGELOG\.md|SECURITY\.md|LICENSE|package\.json)$/
     t.same(
       files.filter((path) => !allowed.test(path)),
       []
