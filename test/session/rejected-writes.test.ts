@@ -142,7 +142,8 @@ class World {
   /** Compares what is there with what the answers said, and goes on from there. */
   async #settle(succeeded: boolean[]): Promise<void> {
     const expected = new Map(this.alive)
-    for (const done of this.#done) if (succeeded[done.request]) apply(expected, done)
+    const renewed = new Map<string, string>()
+    for (const done of this.#done) if (succeeded[done.request]) apply(expected, done, renewed)
     const found = await readAll(this.#app, this.ids)
     for (const { step, request } of this.#done) {
       if (step.do === 'revokeAll') this.#revoke(step.principal, expected, found, succeeded[request])
@@ -170,15 +171,24 @@ class World {
   }
 }
 
-/** What a step that succeeded has made of the sessions. */
-function apply(alive: Map<string, State>, { step, from, to, began, ended }: Done): void {
+/**
+ * What a step that succeeded has made of the sessions.
+ *
+ * @param renewed what sessions go on as since they got another id
+ */
+function apply(
+  alive: Map<string, State>,
+  { step, from, to, began, ended }: Done,
+  renewed: Map<string, string>
+): void {
   if (began && to !== null && !alive.has(to)) {
     // A new session is stored only if something was put into it.
     alive.set(to, { data: new Map(), principal: null })
   }
   const old = from === null ? undefined : alive.get(from)
   if (step.do === 'destroy') {
-    if (from !== null) alive.delete(from)
+    // A logout wins over a renewal beside it.
+    for (let at = from; at !== null; at = renewed.get(at) ?? null) alive.delete(at)
     return
   }
   if (to === null) {
@@ -189,6 +199,7 @@ function apply(alive: Map<string, State>, { step, from, to, began, ended }: Done
   if (from !== null && from !== to && !ended && old !== undefined) {
     alive.delete(from)
     alive.set(to, old)
+    renewed.set(from, to)
   }
   const state = alive.get(to)
   if (state === undefined) return
