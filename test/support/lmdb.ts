@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -21,36 +22,54 @@ const METHODS = {
   list: ['getKeys', 'getStats']
 } as const
 
-/** LMDB as it is, but for what fails. */
-export function lmdbInTrouble(trouble: Trouble): LoadLmdb {
-  const troubled = <T extends LmdbTable>(table: T): T =>
+/** Hears of each call of a table's method; what it throws or returns is what the call does then. */
+type Intercept = (method: string) => Promise<never> | undefined
+
+function intercepted(intercept: Intercept): LoadLmdb {
+  const wrap = <T extends LmdbTable>(table: T): T =>
     new Proxy(table, {
       get(target, name) {
         const value = Reflect.get(target, name)
         if (typeof value !== 'function') return value
         return (...args: unknown[]) => {
-          const methods: readonly string[] =
-            trouble.failing === null ? [] : METHODS[trouble.failing]
-          if (methods.includes(String(name))) {
-            const error = new Error(
-              'MDB_PANIC: Update of meta page failed or environment had fatal error'
-            )
-            if (trouble.failing === 'write') return Promise.reject(error)
-            throw error
-          }
-          if (name === 'ifVersion' && trouble.refusals) {
-            trouble.refusals--
-            return Promise.reject(new Error('Commit failed (see commitError for details)'))
-          }
+          const instead = intercept(String(name))
+          if (instead !== undefined) return instead
           const result = value.apply(target, args)
-          return name === 'openDB' ? troubled(result) : result
+          return name === 'openDB' ? wrap(result) : result
         }
       }
     })
   return async () => ({
     ...lmdb,
-    open: (path: string, options: object) =>
-      troubled(lmdb.open(path, options) as unknown as LmdbTable)
+    open: (path: string, options: object) => wrap(lmdb.open(path, options) as unknown as LmdbTable)
+  })
+}
+
+/** LMDB as it is, but for what fails. */
+export function lmdbInTrouble(trouble: Trouble): LoadLmdb {
+  return intercepted((method) => {
+    const methods: readonly string[] = trouble.failing === null ? [] : METHODS[trouble.failing]
+    if (methods.includes(method)) {
+      const error = new Error(
+        'MDB_PANIC: Update of meta page failed or environment had fatal error'
+      )
+      if (trouble.failing === 'write') return Promise.reject(error)
+      throw error
+    }
+    if (method !== 'ifVersion' || !trouble.refusals) return undefined
+    trouble.refusals--
+    return Promise.reject(new Error('Commit failed (see commitError for details)'))
+  })
+}
+
+/** LMDB as it is, and another process that sets the mark of its opening when the next write is asked for. */
+export function lmdbWithOpener(next: { mark: string }): LoadLmdb {
+  return intercepted((method) => {
+    if (method === 'ifVersion' && next.mark !== '') {
+      writeFileSync(next.mark, '')
+      next.mark = ''
+    }
+    return undefined
   })
 }
 

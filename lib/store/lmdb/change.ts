@@ -19,7 +19,7 @@ export interface Change {
 /** Changes that have sessions in common, and so are written together or not at all. */
 export class Unit {
   readonly changes: Change[] = []
-  /** It was read as it was written. */
+  /** It was read as it was written, and nobody who opens the database can take it back. */
   committed = false
   #settled = false
   readonly #sessions = new Map<string, StoredSession>()
@@ -78,6 +78,11 @@ export class Unit {
   /** Whether the database holds all that was written. False may also mean: and was changed again. */
   isStored(database: Database): boolean {
     return this.changed.every((session) => session.isStored(database))
+  }
+
+  /** Whether all of it was taken back, as it was written, when another process opened the database. */
+  isLost(database: Database): boolean {
+    return this.changed.some((session) => session.isLost(database))
   }
 
   /** Only the first time counts, which is what it returns: what was acknowledged is flushed later. */

@@ -2,7 +2,6 @@ import { FormatUnreadableError, FormatUnsupportedError } from '../../errors.js'
 import { META_KEY } from '../format/keys.js'
 import { encodeMeta, type FormatMeta, parseMeta } from '../format/meta.js'
 import type { Database } from './engine/database.js'
-import { newBirth, nextVersion } from './engine/version.js'
 
 /** The storage format that this version writes. */
 export const FORMAT_VERSION = 1
@@ -19,7 +18,7 @@ export async function openFormat(
 ): Promise<FormatMeta> {
   const first = { format: FORMAT_VERSION, createdAt: new Date(now).toISOString() }
   // Of several processes that open an empty one at a time, one writes.
-  if (readMeta(database) === null && !readOnly) await writeMeta(database, null, first)
+  while (readMeta(database) === null && !readOnly) await writeMeta(database, null, first)
   database.refresh()
   const meta = readMeta(database)?.meta ?? first
   if (meta.format > FORMAT_VERSION) {
@@ -42,13 +41,11 @@ export function readMeta(database: Database): { meta: FormatMeta; version: numbe
 
 /** Resolves when it is durable, to whether the entry still had this version. */
 export function writeMeta(
-  { notes }: Database,
+  database: Database,
   version: number | null,
   meta: FormatMeta
 ): Promise<boolean> {
-  return notes.ifVersion(META_KEY, version, () => {
-    notes.put(META_KEY, encodeMeta(meta), nextVersion(newBirth(0)))
-  })
+  return database.swapNote(META_KEY, version, encodeMeta(meta))
 }
 
 function unreadable(path: string, found: string): Error {

@@ -1,5 +1,5 @@
 import { StoreUnavailableError } from '../../errors.js'
-import { setImmediate } from '../../timers.js'
+import { setImmediate, setTimeout } from '../../timers.js'
 import type { WriteStats } from '../stats.js'
 import { type Change, groupBySession, Unit } from './change.js'
 import { watchCommits } from './engine/commit-hint.js'
@@ -13,6 +13,8 @@ const MOST_REFUSALS = 3
  * can be committed; what comes meanwhile gathers.
  */
 const MOST_UNFLUSHED = 2
+/** How soon it is looked again whether another process has opened the database, in ms. */
+const LOOK_AGAIN_MS = 5
 
 /**
  * Gathers all changes of one turn of the event loop into one transaction. LMDB's own thread
@@ -83,6 +85,10 @@ export class GroupCommit {
   }
 
   #flush(): void {
+    if (this.#database.isBeingOpened) {
+      setTimeout(() => this.#flush(), LOOK_AGAIN_MS)
+      return
+    }
     this.#scheduled = false
     const changes = this.#takeReady()
     this.#database.refresh()
@@ -118,10 +124,13 @@ export class GroupCommit {
     let size = 0
     const outcomes = units.map((unit) => {
       size += unit.changed.length
-      return unit.write(this.#database).then(
-        (written) => this.#finish(unit, written),
-        (error: Error) => this.#refused(unit, error)
-      )
+      return unit
+        .write(this.#database)
+        .then(
+          (written) => this.#finish(unit, written),
+          (error: Error) => this.#refused(unit, error)
+        )
+        .catch((error: Error) => this.#settle(unit, error))
     })
     this.groups++
     this.writes += size
@@ -137,8 +146,9 @@ export class GroupCommit {
   #lookAtCommitted(): void {
     const units = this.#committing
     if (units.length === 0) return
+    const stays = !this.#database.isBeingOpened
     this.#database.refresh()
-    for (const unit of units) unit.committed = unit.isStored(this.#database)
+    for (const unit of units) unit.committed = stays && unit.isStored(this.#database)
     for (const unit of units) {
       if (!unit.committed) for (const handle of unit.handles) this.#held.add(handle)
       else if (this.#early) this.#settle(unit, null)
@@ -147,8 +157,13 @@ export class GroupCommit {
     this.#next()
   }
 
-  #finish(unit: Unit, written: boolean): void {
-    if (written) this.#settle(unit, null)
+  async #finish(unit: Unit, written: boolean): Promise<void> {
+    if (written && !unit.committed) {
+      await this.#database.untilOpened()
+      this.#database.refresh()
+      unit.committed = !unit.isLost(this.#database)
+    }
+    if (written && unit.committed) this.#settle(unit, null)
     else this.#again(unit)
   }
 

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { leaseKey, leaseRange } from '../format/keys.js'
 import type { Database } from './engine/database.js'
-import { newBirth, nextVersion } from './engine/version.js'
 
 /** Behind until when it is held, as a double in ms. */
 const OWNER_AT = 8
@@ -30,26 +29,21 @@ export class Leases {
    */
   async take(name: string, owner: string, milliseconds: number): Promise<boolean> {
     const key = leaseKey(name)
-    const { notes } = this.#database
     for (;;) {
       const found = this.#find(key, milliseconds)
       if (found.owner !== null && found.owner !== owner) return false
       const value = Buffer.alloc(OWNER_AT + owner.length)
       value.writeDoubleBE(this.#clock() + milliseconds)
       value.write(owner, OWNER_AT, 'latin1')
-      const taken = await notes.ifVersion(key, found.version, () => {
-        notes.put(key, value, nextVersion(newBirth(0)))
-      })
-      if (taken) return true
+      if (await this.#database.swapNote(key, found.version, value)) return true
     }
   }
 
   async release(name: string, owner: string): Promise<void> {
     const key = leaseKey(name)
-    const { notes } = this.#database
     const found = this.#find(key, Number.POSITIVE_INFINITY)
     if (found.owner !== owner) return
-    await notes.ifVersion(key, found.version, () => notes.remove(key))
+    await this.#database.swapNote(key, found.version, null)
   }
 
   /** What processes that were killed have left; as many as fit in one batch. */
@@ -60,7 +54,7 @@ export class Leases {
     const removals: Promise<boolean>[] = []
     for (const key of this.#database.keys(notes, { start: gte, end: lt, limit: BATCH })) {
       const { owner, version } = this.#find(key, LONGEST_MS)
-      if (owner === null) removals.push(notes.ifVersion(key, version, () => notes.remove(key)))
+      if (owner === null) removals.push(this.#database.swapNote(key, version, null))
     }
     await Promise.all(removals)
   }

@@ -114,6 +114,12 @@ export class StoredSession {
     sessions.put(this.key, encodeRecord(record, this.key), this.#newVersion)
   }
 
+  /** Whether the database has lost again what was written here, as far as can be told. */
+  isLost(database: Database): boolean {
+    const version = database.read(database.sessions, this.key)?.version ?? null
+    return this.#newVersion === null ? version !== null : version === this.version
+  }
+
   /** Whether the database holds what was written here, as far as can be told. */
   isStored(database: Database): boolean {
     const entry = database.read(database.sessions, this.key)

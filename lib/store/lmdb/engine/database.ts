@@ -13,6 +13,8 @@ import {
 } from './binding.js'
 import { findDamage } from './header.js'
 import { refuseNetworkFolder } from './network-folder.js'
+import { isBeingOpened, openMarked, untilOpened } from './opening-mark.js'
+import { newBirth, nextVersion } from './version.js'
 
 /** An entry and the version of it, by which its change is noticed. */
 export interface VersionedBytes {
@@ -60,6 +62,32 @@ export class Database {
     const version = this.#binding.getLastVersion()
     // The binding reads into one large buffer and overwrites its length.
     return { bytes: bytes.subarray(0, bytes.length), version }
+  }
+
+  /** Whether what is committed now may be taken back, see {@link openMarked}. */
+  get isBeingOpened(): boolean {
+    return isBeingOpened(this.path)
+  }
+
+  /** Resolves when what is committed stays. */
+  untilOpened(): Promise<void> {
+    return untilOpened(this.path)
+  }
+
+  /**
+   * Puts or, with `null`, removes a note if it still has this version. Resolves when that is durable,
+   * to whether it was done.
+   */
+  async swapNote(key: Buffer, version: number | null, value: Buffer | null): Promise<boolean> {
+    await this.untilOpened()
+    const swapped = await this.notes.ifVersion(key, version, () => {
+      if (value === null) this.notes.remove(key)
+      else this.notes.put(key, value, nextVersion(newBirth(0)))
+    })
+    if (!swapped) return false
+    await this.untilOpened()
+    this.refresh()
+    return (this.read(this.notes, key)?.version ?? null) !== version
   }
 
   /** Neither sessions nor anything of them. */
@@ -145,18 +173,20 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
   const binding = await loadBinding(load)
   let root: LmdbRoot | undefined
   try {
-    root = binding.open(path, {
-      ...BINARY,
-      readOnly,
-      // Or a folder with a dot in its name would be taken for a file.
-      noSubdir: false,
-      maxReaders: MOST_READERS,
-      // Commits do not wait for the disk while they keep other processes from theirs.
-      overlappingSync: !readOnly && process.platform !== 'win32',
-      separateFlushed: true
+    return await openMarked(path, () => {
+      root = binding.open(path, {
+        ...BINARY,
+        readOnly,
+        // Or a folder with a dot in its name would be taken for a file.
+        noSubdir: false,
+        maxReaders: MOST_READERS,
+        // Commits do not wait for the disk while they keep other processes from theirs.
+        overlappingSync: !readOnly && process.platform !== 'win32',
+        separateFlushed: true
+      })
+      refuseForeignTables(path, root)
+      return new Database(path, binding, root)
     })
-    refuseForeignTables(path, root)
-    return new Database(path, binding, root)
   } catch (error) {
     await root?.close()
     if (error instanceof PathUnusableError) throw error
