@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { CodecRow } from './codecs.js'
+import { ORIGINAL_TABLES, type OriginalResults } from './original/tables.js'
 import type { Spread } from './statistics.js'
 import type { StoreRow } from './store.js'
 
@@ -126,7 +127,13 @@ export const TABLES: Record<string, () => Promise<string>> = {
   reaper: reaperTable,
   codecs: codecTable,
   'profile-counter': () => profileTable('counter'),
-  'profile-create': () => profileTable('create')
+  'profile-create': () => profileTable('create'),
+  ...Object.fromEntries(
+    Object.entries(ORIGINAL_TABLES).map(([name, make]) => [
+      name,
+      async () => make((await readResult('original')) as OriginalResults)
+    ])
+  )
 }
 
 /** A number within a sentence, by its place in the results: `size.installed`. */

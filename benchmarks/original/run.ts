@@ -108,6 +108,17 @@ const PARTS: Record<string, () => Promise<unknown>> = {
   })
 }
 
+async function versions(): Promise<Record<string, string>> {
+  const lock = await readFile(new URL('Cargo.lock', import.meta.url), 'utf8')
+  const crates = ['axum', 'tower-sessions', 'tower-sessions-sled-store', 'sled', 'tokio']
+  return Object.fromEntries(
+    crates.map((name) => [
+      name,
+      new RegExp(`name = "${name}"\nversion = "(.*)"`).exec(lock)?.[1] ?? ''
+    ])
+  )
+}
+
 async function run(): Promise<void> {
   const earlier = await readFile(RESULT, 'utf8').catch(() => '{}')
   const results: Record<string, unknown> = only === undefined ? {} : JSON.parse(earlier)
@@ -116,7 +127,8 @@ async function run(): Promise<void> {
     results[name] = await part()
     console.log(JSON.stringify({ [name]: results[name] }, null, 1))
     if (quick) continue
-    const about = { date: new Date().toISOString().slice(0, 10), machine: machine() }
+    const date = new Date().toISOString().slice(0, 10)
+    const about = { date, machine: machine(), versions: await versions() }
     await writeFile(RESULT, `${JSON.stringify({ ...results, ...about }, null, 2)}\n`)
   }
 }

@@ -21,6 +21,8 @@ export interface Load {
 export interface OriginalResults {
   readonly date: string
   readonly machine: string
+  /** Of the original's crates. */
+  readonly versions: Record<string, string>
   readonly load: readonly Load[]
   readonly reaper: {
     readonly growth: readonly Sides<Reaping>[]
@@ -163,5 +165,8 @@ export const ORIGINAL_TABLES: Record<string, (results: OriginalResults) => strin
   'original-space': spaceTable,
   'original-reaper': reaperTable,
   'original-trials': trialsTable,
-  'original-machine': ({ date, machine }) => `Measured on ${date} on ${machine}.`
+  'original-machine': ({ date, machine, versions }) => {
+    const crates = Object.entries(versions).map(([name, version]) => `${name} ${version}`)
+    return `Measured on ${date} on ${machine}. ${crates.join(', ')}.`
+  }
 }
