@@ -120,7 +120,7 @@ function trialsTable({ kills, races: { parallel, logout } }: OriginalResults): s
     ['of them lost', number(kills.ours.lost), number(kills.original.lost)],
     ['sessions lost whole', number(kills.ours.sessionsLost), number(kills.original.sessionsLost)],
     [
-      `${parallel.ours.sent} requests at once with one cookie: counted`,
+      `${number(parallel.ours.sent)} requests, 200 at once with one cookie: counted`,
       number(parallel.ours.counted),
       number(parallel.original.counted)
     ],
@@ -154,7 +154,11 @@ function summaryTable(results: OriginalResults): string {
   rows.push([lost, percent(kills.ours), percent(kills.original)])
   const { sent } = races.parallel.ours
   const counted = (side: Side): string => number(races.parallel[side].counted)
-  rows.push([`counted of ${sent} parallel requests`, counted('ours'), counted('original')])
+  rows.push([
+    `counted of ${number(sent)} requests, 200 at once`,
+    counted('ours'),
+    counted('original')
+  ])
   return markdown([['', 'this package', 'axum, tower-sessions, sled'], ...rows])
 }
 
