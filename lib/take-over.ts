@@ -1,1 +1,2 @@
-export { type FormerStore, type TakeOverOptions, takeOver } from './tools/take-over/take-over.js'
+export type { FormerStore, TakeOverOptions } from './tools/take-over/options.js'
+export { takeOver } from './tools/take-over/take-over.js'

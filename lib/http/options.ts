@@ -137,9 +137,11 @@ export type CheckedOptions = Omit<Checked<typeof OPTIONS>, Place | 'secure' | 'c
   readonly cookie: CookieAttributes
 }
 
+/** Options of `register` itself, which Fastify hands to plugins as well. */
+export const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers'] as const
+
 const NAMING = {
-  /** Fastify's own, which it hands to plugins as well. */
-  foreign: ['prefix', 'logLevel', 'logSerializers'],
+  foreign: FASTIFY_OPTIONS,
   hints: {
     secret:
       'an id is random and needs none; to sign the cookie, use cookie.signed with a list of keys',

@@ -78,7 +78,7 @@ export function oneOf<const T>(...choices: readonly T[]): Check<T> {
   }
 }
 
-/** A text that the system takes for a name: not empty, and without NUL. */
+/** A string that the system takes for a name: not empty, and without NUL. */
 export function systemName(what: string): Check<string> {
   return (value, name) => {
     if (typeof value !== 'string' || value === '' || value.includes('\0')) {
@@ -88,9 +88,15 @@ export function systemName(what: string): Check<string> {
   }
 }
 
-export function text(value: unknown, name: string): string {
-  if (typeof value !== 'string') refuse(name, 'must be a text')
+export function string(value: unknown, name: string): string {
+  if (typeof value !== 'string') refuse(name, 'must be a string')
   return value
+}
+
+/** Of which type the caller says; what it takes and gives shows when it is called. */
+export function anyFunction<T>(value: unknown, name: string): T {
+  if (typeof value !== 'function') refuse(name, 'must be a function')
+  return value as T
 }
 
 export function bytes(least: number, most = Number.MAX_SAFE_INTEGER): Check<number> {

@@ -1,4 +1,4 @@
-import { type Option, optional, readOptions, refuse } from '../record/option.js'
+import { anyFunction, type Option, optional, readOptions, refuse } from '../record/option.js'
 
 /** How far a long operation is. */
 export interface Progress {
@@ -26,21 +26,17 @@ export interface BackupResult {
   readonly deleted: number
 }
 
+type OnProgress = NonNullable<LongOperation['onProgress']>
+
 /** The options of {@link LongOperation}, for tables of those that have more. */
 export const LONG_OPERATION = {
-  onProgress: optional(listener, undefined),
+  onProgress: optional<OnProgress, undefined>(anyFunction, undefined),
   signal: optional(abortSignal, undefined)
 } satisfies Record<keyof LongOperation, Option<unknown>>
 
 /** @throws {InvalidOptionError} before anything is begun */
 export function checkLongOperation(options: LongOperation): void {
   readOptions(LONG_OPERATION, options)
-}
-
-/** @throws {InvalidOptionError} */
-export function listener(value: unknown, name: string): (progress: Progress) => void {
-  if (typeof value !== 'function') refuse(name, 'must be a function')
-  return value as (progress: Progress) => void
 }
 
 function abortSignal(value: unknown, name: string): AbortSignal {

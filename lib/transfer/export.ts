@@ -1,6 +1,6 @@
-import { type Option, optional, readOptions } from '../record/option.js'
+import { anyFunction, type Option, optional, readOptions } from '../record/option.js'
 import { GuardedStore } from '../store/guarded-store.js'
-import { LONG_OPERATION, type LongOperation, listener } from '../store/long-operation.js'
+import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
 import type { LeftOut, SessionStore } from '../store/session-store.js'
 import { sessionStore } from '../store/storage-options.js'
 import { footerLine, headerLine, recordLine } from './export-format.js'
@@ -16,7 +16,7 @@ export interface ExportOptions extends LongOperation {
 
 const OPTIONS = {
   ...LONG_OPERATION,
-  onUnreadable: optional(listener, undefined)
+  onUnreadable: optional<LeftOut, undefined>(anyFunction, undefined)
 } satisfies Record<keyof ExportOptions, Option<unknown>>
 
 /** Lines are gathered up to this many characters: a stream costs per piece, not per byte. */

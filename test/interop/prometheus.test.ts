@@ -106,13 +106,25 @@ test('each registration has its own metrics, and they go when the server closes'
   t.same(registry.getMetricsAsArray(), [])
 })
 
-test('sessions that are not registered are an error that names the option', async (t) => {
-  const app = await createApp(t)
-  const registering = async () => {
-    await app.register(sessionMetrics, { sessionName: 'admin' })
+test('options that cannot work are refused by name', async (t) => {
+  const wrong: [object, RegExp][] = [
+    [{ sessionName: 'admin' }, /"sessionName" "admin" is not registered/],
+    [{ sessionName: 5 }, /"sessionName" must be a string/],
+    [{ register: new Registry() }, /"register" is not known: use registry, sessionName, prefix/],
+    [{ registry: {} }, /"registry" must be a Registry of prom-client/],
+    [{ registry: null }, /"registry" must be a Registry of prom-client/],
+    [{ prefix: 'sled-session-' }, /"prefix" must be a name as Prometheus has them/],
+    [{ prefix: 5 }, /"prefix" must be a name as Prometheus has them/]
+  ]
+  for (const [options, message] of wrong) {
+    const app = await createApp(t)
+    const registering = async () => {
+      await app.register(sessionMetrics, options as SessionMetricsOptions)
+    }
+    await t.rejects(registering(), { code: 'SLED_SESSION_INVALID_OPTION', message })
   }
-  await t.rejects(registering(), {
-    code: 'SLED_SESSION_INVALID_OPTION',
-    message: /"sessionName" "admin" is not registered/
+  const app = await createApp(t)
+  await t.resolves(async () => {
+    await app.register(sessionMetrics, { registry: new Registry(), prefix: '', logLevel: 'warn' })
   })
 })

@@ -202,24 +202,41 @@ test("a former session that cannot be removed is logged, and one without a user 
   t.notOk(lines.join().includes('tea'))
 })
 
-test('options that cannot work are refused', async (t) => {
+test('options that cannot work are refused by name', async (t) => {
   const from: FormerStore = { get: () => {}, destroy: () => {} }
   const right = { from, secrets: [secret], cookieName: 'sessionId', until: tomorrow }
-  const wrong = [
-    { ...right, from: {} },
-    { ...right, secrets: [] },
-    { ...right, secrets: [''] },
-    { ...right, cookieName: '' },
-    { ...right, until: new Date(Number.NaN) },
-    { ...right, until: '2026-12-31' },
-    { ...right, sessionName: 'other' }
+  const wrong: Record<string, unknown>[] = [
+    { from: {} },
+    { from: undefined },
+    { secrets: [] },
+    { secrets: [''] },
+    { secret },
+    { cookieName: '' },
+    { cookieName: undefined },
+    { cookiePath: 'shop' },
+    { cookiePath: '/; HttpOnly' },
+    { cookieDomain: 'example org' },
+    { until: new Date(Number.NaN) },
+    { until: '2026-12-31' },
+    { untill: tomorrow },
+    { principal: 'user' },
+    { accept: 'all' },
+    { sessionName: 5 },
+    { sessionName: 'other' }
   ]
   for (const options of wrong) {
+    const [name] = Object.keys(options)
     const app = await createApp(t)
-    await t.rejects(async () => app.register(takeOver, options as TakeOverOptions), {
-      code: 'SLED_SESSION_INVALID_OPTION'
-    })
+    const registering = async () => {
+      await app.register(takeOver, { ...right, ...options } as TakeOverOptions)
+    }
+    const message = new RegExp(`^fastify-sled-session: option "${name}" `)
+    await t.rejects(registering(), { code: 'SLED_SESSION_INVALID_OPTION', message }, name)
   }
+  const app = await createApp(t)
+  await t.resolves(async () => {
+    await app.register(takeOver, { ...right, prefix: '/shop', logLevel: 'warn' })
+  })
 })
 
 test('outside of the path of our cookie the former session waits', async (t) => {

@@ -50,10 +50,15 @@ const PRIORITY = new Map([
   ['medium', 'Medium'],
   ['high', 'High']
 ])
+
+export const cookieName: Check<string> = matching(TOKEN, 'must be a token (RFC 9110)')
+export const cookiePath: Check<string> = matching(PATH, 'must begin with "/" and hold no ";"')
+export const cookieDomain: Check<string> = matching(DOMAIN, 'must be a host name')
+
 const ATTRIBUTES = {
-  name: option(matching(TOKEN, 'must be a token (RFC 9110)'), 'id'),
-  path: option(matching(PATH, 'must begin with "/" and hold no ";"'), '/'),
-  domain: optional(matching(DOMAIN, 'must be a host name'), undefined),
+  name: option(cookieName, 'id'),
+  path: option(cookiePath, '/'),
+  domain: optional(cookieDomain, undefined),
   httpOnly: option(flag, true),
   sameSite: option(oneOf('strict', 'lax', 'none'), 'lax'),
   partitioned: option(flag, false),

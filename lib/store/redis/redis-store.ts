@@ -12,7 +12,7 @@ import {
   option,
   readOptions,
   refuse,
-  text
+  string
 } from '../../record/option.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
@@ -39,7 +39,7 @@ export interface RedisStoreOptions {
 
 const OPTIONS = {
   client: option(anyClient, undefined),
-  prefix: option(text, '{session}:'),
+  prefix: option(string, '{session}:'),
   timeout: option(duration(LONGEST_TIMER), 2000)
 } satisfies Record<keyof RedisStoreOptions, Option<unknown>>
 

@@ -4,7 +4,9 @@ import fp from 'fastify-plugin'
 import { Counter, Gauge, type Registry, register } from 'prom-client'
 import { InvalidOptionError } from '../../errors.js'
 import type { SessionEvents } from '../../events.js'
+import { FASTIFY_OPTIONS } from '../../http/options.js'
 import { SessionManager } from '../../http/session-manager.js'
+import { type Option, option, readOptions, refuse, string } from '../../record/option.js'
 import type { StoreStats } from '../../store/stats.js'
 
 export interface SessionMetricsOptions {
@@ -16,8 +18,28 @@ export interface SessionMetricsOptions {
   prefix?: string
 }
 
-async function plugin(fastify: FastifyInstance, options: SessionMetricsOptions): Promise<void> {
-  const { registry = register, sessionName = 'session', prefix = 'sled_session_' } = options
+const OPTIONS = {
+  registry: option(registryOf, register),
+  sessionName: option(string, 'session'),
+  prefix: option(metricPrefix, 'sled_session_')
+} satisfies Record<keyof SessionMetricsOptions, Option<unknown>>
+
+function registryOf(value: unknown, name: string): Registry {
+  const registry = value as Registry | null
+  if (typeof registry?.registerMetric !== 'function') refuse(name, 'must be a Registry of prom-client')
+  return registry
+}
+
+function metricPrefix(value: unknown, name: string): string {
+  if (typeof value !== 'string' || !/^([A-Za-z_:][\w:]*)?$/.test(value)) {
+    refuse(name, 'must be a name as Prometheus has them: letters, digits, "_" and ":"')
+  }
+  return value
+}
+
+async function plugin(fastify: FastifyInstance, given: SessionMetricsOptions): Promise<void> {
+  const options = readOptions(OPTIONS, given, { foreign: FASTIFY_OPTIONS })
+  const { registry, sessionName, prefix } = options
   const manager: unknown = Reflect.get(fastify, `${sessionName}s`)
   if (!(manager instanceof SessionManager)) {
     throw new InvalidOptionError('sessionName', `"${sessionName}" is not registered here`)
@@ -166,6 +188,7 @@ function collectStats(manager: SessionManager, registry: Registry, prefix: strin
  * await fastify.register(sessionMetrics)
  * ```
  *
- * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` if there are no sessions of that name
+ * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for an option that is unknown or wrong,
+ *   or if there are no sessions of that name
  */
 export const sessionMetrics = fp(plugin, { fastify: '5.x', name: 'fastify-sled-session-metrics' })

@@ -4,41 +4,12 @@ import { InvalidOptionError, StoreUnavailableError } from '../../errors.js'
 import { findCookie } from '../../http/cookie/header.js'
 import { goOn } from '../../http/sent-reply.js'
 import type { Session } from '../../session/session.js'
+import { type CheckedTakeOver, checkTakeOver, type FormerStore, type TakeOverOptions } from './options.js'
 import { unsign } from './unsign.js'
 
-/** A store of express-session or @fastify/session, such as connect-redis. */
-export interface FormerStore {
-  get(sid: string, callback: (error: unknown, session?: object | null) => void): unknown
-  destroy(sid: string, callback: (error?: unknown) => void): unknown
-}
-
-/** Options of {@link takeOver}. */
-export interface TakeOverOptions {
-  /** Where the former sessions are. */
-  from: FormerStore
-  /** The former secrets; each is tried. Without a valid signature a cookie is nothing. */
-  secrets: readonly string[]
-  /** The former cookie: `sessionId` for @fastify/session, `connect.sid` for express-session. */
-  cookieName: string
-  /** Its `Path` and `Domain`, to delete it. Default `/` and none. */
-  cookiePath?: string
-  cookieDomain?: string
-  /** From then on former cookies are nothing: at most their longest lifetime from now. */
-  until: Date
-  /** Whose session this is, so that lists and "log out everywhere" know it. Default nobody's. */
-  principal?: (data: Readonly<Record<string, unknown>>) => string | null | undefined
-  /**
-   * Whether a former session, read and not expired, may be taken over; `false` ends it. For what
-   * this plugin cannot know: whether a "log out everywhere" since has ended it. Default: each may.
-   */
-  accept?: (data: Readonly<Record<string, unknown>>) => boolean | Promise<boolean>
-  /** As the option of the plugin. Default `session`. */
-  sessionName?: string
-}
-
-async function plugin(fastify: FastifyInstance, options: TakeOverOptions): Promise<void> {
-  check(options)
-  const { sessionName = 'session', cookieName } = options
+async function plugin(fastify: FastifyInstance, given: TakeOverOptions): Promise<void> {
+  const options = checkTakeOver(given)
+  const { sessionName } = options
   if (!fastify.hasRequestDecorator(sessionName)) {
     throw new InvalidOptionError('sessionName', 'names no registration: register sledSession first')
   }
@@ -96,7 +67,7 @@ async function plugin(fastify: FastifyInstance, options: TakeOverOptions): Promi
     if (former !== undefined) {
       const isStored = reply.statusCode < 500 || !sessionOf(request).isNew
       former.isOver = !former.needsNew || isStored
-      if (former.isOver) forget(request, reply, cookieName, options)
+      if (former.isOver) forget(request, reply, options)
     }
     done()
   })
@@ -117,26 +88,7 @@ interface Ending {
   isOver: boolean
 }
 
-function check({ from, secrets, cookieName, until, accept }: TakeOverOptions): void {
-  if (typeof from?.get !== 'function' || typeof from.destroy !== 'function') {
-    throw new InvalidOptionError('from', 'must be a store of express-session or @fastify/session')
-  }
-  const isSecret = (secret: unknown): boolean => typeof secret === 'string' && secret !== ''
-  if (!Array.isArray(secrets) || secrets.length === 0 || !secrets.every(isSecret)) {
-    throw new InvalidOptionError('secrets', 'must be the list of the former secrets')
-  }
-  if (typeof cookieName !== 'string' || cookieName === '') {
-    throw new InvalidOptionError('cookieName', "must be the former cookie's name")
-  }
-  if (!(until instanceof Date) || Number.isNaN(until.getTime())) {
-    throw new InvalidOptionError('until', 'must be a date: a transition has an end')
-  }
-  if (accept !== undefined && typeof accept !== 'function') {
-    throw new InvalidOptionError('accept', 'must be a function')
-  }
-}
-
-function formerId(request: FastifyRequest, options: TakeOverOptions): string | null {
+function formerId(request: FastifyRequest, options: CheckedTakeOver): string | null {
   const { cookie } = request.raw.headers
   const value = cookie === undefined ? null : findCookie(cookie, options.cookieName)
   return value === null ? null : unsign(value, options.secrets)
@@ -163,7 +115,7 @@ function hasExpired({ cookie }: Record<string, unknown>): boolean {
 
 async function isAccepted(
   data: Record<string, unknown>,
-  { accept }: TakeOverOptions
+  { accept }: CheckedTakeOver
 ): Promise<boolean> {
   if (accept === undefined) return true
   const accepted = await accept(data)
@@ -178,7 +130,7 @@ async function isAccepted(
 async function fill(
   session: Session,
   data: Record<string, unknown>,
-  { principal }: TakeOverOptions
+  { principal }: CheckedTakeOver
 ): Promise<void> {
   const { cookie: _cookie, ...values } = data
   for (const [key, value] of Object.entries(values)) session.set(key as never, value as never)
@@ -189,8 +141,7 @@ async function fill(
 function forget(
   request: FastifyRequest,
   reply: FastifyReply,
-  cookieName: string,
-  { cookiePath = '/', cookieDomain }: TakeOverOptions
+  { cookieName, cookiePath, cookieDomain }: CheckedTakeOver
 ): void {
   const ours = [reply.getHeader('set-cookie') ?? []].flat().map(String)
   // Under the same name, the new cookie has taken its place already.
