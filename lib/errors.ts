@@ -11,10 +11,10 @@ type ErrorClass<Arguments extends unknown[]> = FastifyErrorConstructor<{ code: s
 export const InvalidOptionError: ErrorClass<[option: string, problem: string, ...Options]> =
   createError('SLED_SESSION_INVALID_OPTION', 'fastify-sled-session: option "%s" %s', 500, TypeError)
 
-/** The storage folder cannot be created, is not a folder, or may not be written. */
+/** The database folder cannot be created, is not a folder, or may not be written. */
 export const PathUnusableError: ErrorClass<
   [path: string, problem: string, remedy: string, ...Options]
-> = createError('SLED_SESSION_PATH_UNUSABLE', 'Cannot use "%s" as the storage folder: %s. %s')
+> = createError('SLED_SESSION_PATH_UNUSABLE', 'Cannot use "%s" as the database folder: %s. %s')
 
 /** Another process, or another registration in this one, has the database open. */
 export const DatabaseLockedError: ErrorClass<

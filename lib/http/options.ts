@@ -14,7 +14,7 @@ import {
   readOptions,
   refuse
 } from '../record/option.js'
-import type { Storage } from '../store/open-store.js'
+import type { StoreOptions } from '../store/open-store.js'
 import type { Durability } from '../store/rocksdb/rocksdb-store.js'
 import type { SessionStore } from '../store/session-store.js'
 import {
@@ -25,7 +25,7 @@ import {
   lockTimeout,
   memory,
   sessionStore
-} from '../store/storage-options.js'
+} from '../store/store-options.js'
 import { now } from '../timers.js'
 import {
   type CookieAttributes,
@@ -133,7 +133,7 @@ type Place = 'path' | 'db' | 'store' | 'columnFamily' | 'durability' | 'lockTime
 
 /** The options with everything checked and every default filled in. */
 export type CheckedOptions = Omit<Checked<typeof OPTIONS>, Place | 'secure' | 'cookie'> & {
-  readonly storage: Storage
+  readonly storeOptions: StoreOptions
   readonly cookie: CookieAttributes
 }
 
@@ -164,11 +164,11 @@ export function checkOptions(given: SledSessionOptions): CheckedOptions {
   const { path, db, store, secure, cookie, ...more } = readOptions(OPTIONS, given, NAMING)
   const { columnFamily, durability, lockTimeout, ...rest } = more
   checkTouchInterval(rest)
-  let storage: Storage
-  if (store !== undefined) storage = { kind: 'store', store }
-  else if (db !== undefined) storage = { kind: 'db', db, columnFamily, durability }
-  else storage = { kind: 'path', path: path as string, columnFamily, durability, lockTimeout }
-  return { ...rest, storage, cookie: checkCookieOptions(cookie as CookieOptions, secure) }
+  let storeOptions: StoreOptions
+  if (store !== undefined) storeOptions = { kind: 'store', store }
+  else if (db !== undefined) storeOptions = { kind: 'db', db, columnFamily, durability }
+  else storeOptions = { kind: 'path', path: path as string, columnFamily, durability, lockTimeout }
+  return { ...rest, storeOptions, cookie: checkCookieOptions(cookie as CookieOptions, secure) }
 }
 
 /** Exactly one place, and nothing that belongs to another. */

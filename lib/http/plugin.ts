@@ -9,7 +9,7 @@ import type { Session } from '../session/session.js'
 import { SharedTurns } from '../session/shared-turns.js'
 import { RENEWAL_PATIENCE, type Turns, Turnstile, UPDATE_PATIENCE } from '../session/turnstile.js'
 import { GuardedStore } from '../store/guarded-store.js'
-import { openStore } from '../store/open-store.js'
+import { createStore } from '../store/open-store.js'
 import type { SessionStore } from '../store/session-store.js'
 import { clearInterval, setInterval } from '../timers.js'
 import { installExclusiveRoutes } from './exclusive-routes.js'
@@ -29,7 +29,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     const problem = `"${options.cookie.name}" is taken by another registration: choose another`
     throw new InvalidOptionError('cookie.name', problem)
   }
-  const opened = openStore(options.storage, options.memory)
+  const opened = createStore(options.storeOptions, options.memory)
   if (storesInUse.has(opened)) {
     throw new InvalidOptionError('store', 'is in use already: give each registration its own')
   }

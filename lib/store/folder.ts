@@ -1,6 +1,6 @@
 import { constants } from 'node:fs'
-import { access, mkdir, open, readdir, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { access, mkdir, open, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { PathUnusableError } from '../errors.js'
 
 /**
@@ -36,26 +36,6 @@ export async function prepareFolder(path: string): Promise<void> {
       { cause: error }
     )
   }
-}
-
-/**
- * The first file of a database that this process may not use, and the system's code for that; it
- * may be another user's, who once ran the server. `null` if all are usable.
- */
-export async function findForbiddenFile(
-  path: string
-): Promise<{ file: string; code: string } | null> {
-  for (const file of await readdir(path)) {
-    const needed = file === 'LOCK' ? constants.R_OK | constants.W_OK : constants.R_OK
-    try {
-      await access(join(path, file), needed)
-    } catch (error) {
-      const { code = 'EACCES' } = error as NodeJS.ErrnoException
-      // RocksDB may have deleted it just now.
-      if (code !== 'ENOENT') return { file, code }
-    }
-  }
-  return null
 }
 
 /**

@@ -7,15 +7,15 @@ import type { RocksDatabase } from './rocksdb/engine/binding.js'
 import { borrowDatabase, openDatabase, openReadOnly } from './rocksdb/engine/database.js'
 import { type Durability, RocksDBStore } from './rocksdb/rocksdb-store.js'
 import type { SessionStore, StoreLogger } from './session-store.js'
-import { folder as checkFolder, columnFamily, durability, memory } from './storage-options.js'
+import { folder as checkFolder, columnFamily, durability, memory } from './store-options.js'
 
 interface DatabaseOptions {
   readonly columnFamily: string
   readonly durability: Durability
 }
 
-/** Where sessions are kept, as checked. */
-export type Storage =
+/** Which of the three the plugin's options name, as checked. */
+export type StoreOptions =
   | ({
       readonly kind: 'path'
       readonly path: string
@@ -26,16 +26,16 @@ export type Storage =
   | { readonly kind: 'store'; readonly store: SessionStore }
 
 /** The store that the options ask for, not yet opened. `memory` is its budget in bytes. */
-export function openStore(storage: Storage, memory: number): SessionStore {
-  if (storage.kind === 'store') return storage.store
+export function createStore(options: StoreOptions, memory: number): SessionStore {
+  if (options.kind === 'store') return options.store
   const memtableBytes = Math.min(Math.floor(memory / MEMTABLE_PART), MOST_MEMTABLE_BYTES)
-  const { columnFamily, durability } = storage
+  const { columnFamily, durability } = options
   const connect =
-    storage.kind === 'db'
-      ? () => borrowDatabase(storage.db as RocksDatabase, columnFamily)
+    options.kind === 'db'
+      ? () => borrowDatabase(options.db as RocksDatabase, columnFamily)
       : (log: StoreLogger) =>
-          openDatabase(storage.path, columnFamily, memtableBytes, {
-            timeout: storage.lockTimeout,
+          openDatabase(options.path, columnFamily, memtableBytes, {
+            timeout: options.lockTimeout,
             log
           })
   return new RocksDBStore({ connect, durability, cacheBytes: memory - memtableBytes })

@@ -3,7 +3,7 @@ import { restore as restoreLmdb } from './lmdb/backup.js'
 import { holdsDatabase as holdsLmdb } from './lmdb/engine/database.js'
 import { type BackupResult, LONG_OPERATION, type LongOperation } from './long-operation.js'
 import { restoreBackup as restoreRocksDB } from './rocksdb/upkeep/backup.js'
-import { folder as checkFolder, columnFamily as named } from './storage-options.js'
+import { folder as checkFolder, columnFamily as named } from './store-options.js'
 
 /**
  * Makes a database from a backup, of the kind that the backup is. No server may have either of

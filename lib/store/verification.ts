@@ -31,7 +31,7 @@ export interface VerificationProblem {
 
 /** What a look at everything stored has found. */
 export interface Verification {
-  /** The storage format, or `null` if it cannot be told. */
+  /** The format, or `null` if it cannot be told. */
   format: number | null
   records: number
   expiryEntries: number

@@ -2,7 +2,7 @@ import { anyFunction, type Option, optional, readOptions } from '../record/optio
 import { GuardedStore } from '../store/guarded-store.js'
 import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
 import type { LeftOut, SessionStore } from '../store/session-store.js'
-import { sessionStore } from '../store/storage-options.js'
+import { sessionStore } from '../store/store-options.js'
 import { footerLine, headerLine, recordLine } from './export-format.js'
 
 /** Options of {@link exportSessions}. */

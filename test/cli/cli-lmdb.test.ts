@@ -1,7 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'tap'
-import { openersIn } from '../../lib/store/lmdb/engine/openers.js'
 import { temporaryFolder } from '../support/app.js'
 import { startChild } from '../support/child.js'
 import { contentsOf, createDatabase, json, runCommand } from '../support/command.js'
@@ -66,7 +65,10 @@ test('each command works on a folder with an LMDB database, beside a server', as
 
   const { findings } = await json(t, 'doctor', lmdb)
   const processes = findings.find(({ check }: { check: string }) => check === 'processes')
-  if (process.platform === 'linux') t.match(processes.detail, String(server.process.pid))
+  if (process.platform === 'linux') {
+    t.match(processes.detail, `open in process ${server.process.pid}`)
+    t.match(await json(t, 'stats', lmdb), { openIn: [server.process.pid] })
+  }
   t.equal((await fetch(url)).status, 200)
   t.equal(await server.stop('SIGTERM'), 0)
 })
@@ -82,16 +84,4 @@ test('a database of another kind than --store says is refused, and left as it is
   t.match(await runCommand(['stats', path, '--store', 'nonsense']), { code: 2 })
   const empty = await temporaryFolder(t)
   t.match(await runCommand(['reap', empty, '--store', 'lmdb']), { code: 1, stderr: /no database/ })
-})
-
-test('who has a database open is read from the locks of its file', async (t) => {
-  const locks = [
-    '1: POSIX  ADVISORY  READ 4711 fd:01:42 0 0',
-    '2: POSIX  ADVISORY  WRITE 4711 fd:01:42 4711 4711',
-    '3: POSIX  ADVISORY  READ 17 fd:01:42 0 0',
-    '4: POSIX  ADVISORY  READ 0 fd:01:42 0 0',
-    '5: FLOCK  ADVISORY  WRITE 5 fd:01:42 0 EOF',
-    '6: POSIX  ADVISORY  READ 9 fd:01:43 0 0'
-  ]
-  t.same(openersIn(locks.join('\n'), 42), [17, 4711])
 })

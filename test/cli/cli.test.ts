@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import { SessionRecord } from '../../lib/index.js'
 import { printable } from '../../lib/record/printable.js'
-import { holderIn } from '../../lib/store/rocksdb/engine/lock.js'
+import { holdersIn } from '../../lib/store/lock-holders.js'
 import { CommandError, ExitCode, exitCodeOf, messageOf } from '../../lib/tools/cli/exit-code.js'
 import { bytes } from '../../lib/tools/cli/output.js'
 import { temporaryFolder } from '../support/app.js'
@@ -36,7 +36,7 @@ test('each command has help with examples, and wrong usage ends with 2', async (
 test('stats tells how many there are and what they take', async (t) => {
   const { path } = await createDatabase(t)
   const stats = await json(t, 'stats', path)
-  t.match(stats, { sessions: 40, heldBy: null, diskBytes: Number, engine: Object })
+  t.match(stats, { sessions: 40, openIn: [], diskBytes: Number, engine: Object })
   t.match(await runCommand(['stats', path]), { code: 0, stdout: /sessions +about 40\n/ })
 })
 
@@ -141,17 +141,18 @@ test('texts for people', (t) => {
   t.end()
 })
 
-test('the holder of a lock is found by its file', (t) => {
+test('who has a database open is read from the locks of its file', (t) => {
   const locks = [
     '1: FLOCK  ADVISORY  WRITE 11 00:01:42 0 EOF',
-    '2: POSIX  ADVISORY  READ 12 00:01:42 0 EOF',
+    '2: POSIX  ADVISORY  READ 4711 00:01:42 0 0',
+    '2: POSIX  ADVISORY  WRITE 4711 00:01:42 4711 4711',
     '3: POSIX  ADVISORY  WRITE 13 00:01:43 0 EOF',
     '3: -> POSIX ADVISORY WRITE 14 00:01:42 0 EOF',
     '4: POSIX  ADVISORY  WRITE 0 00:01:42 0 EOF',
     '5: POSIX  ADVISORY  WRITE 15 fd:01:42 0 EOF'
   ].join('\n')
-  t.equal(holderIn(locks, 42), 15)
-  t.equal(holderIn(locks, 43), 13)
-  t.equal(holderIn(locks, 44), null)
+  t.same(holdersIn(locks, 42), [15, 4711])
+  t.same(holdersIn(locks, 43), [13])
+  t.same(holdersIn(locks, 44), [])
   t.end()
 })

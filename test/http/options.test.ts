@@ -101,8 +101,8 @@ test('an option of another package is told what to use here', async (t) => {
 })
 
 test('the defaults are what the README says', async (t) => {
-  const { cookie, storage, ...rest } = checkOptions({ path: 'a' })
-  t.same(storage, {
+  const { cookie, storeOptions, ...rest } = checkOptions({ path: 'a' })
+  t.same(storeOptions, {
     kind: 'path',
     path: 'a',
     columnFamily: 'session',

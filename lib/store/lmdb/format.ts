@@ -3,7 +3,7 @@ import { META_KEY } from '../format/keys.js'
 import { encodeMeta, type FormatMeta, parseMeta } from '../format/meta.js'
 import type { Database } from './engine/database.js'
 
-/** The storage format that this version writes. */
+/** The format that this version writes. */
 export const FORMAT_VERSION = 1
 
 /**

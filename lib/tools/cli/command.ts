@@ -1,7 +1,9 @@
+import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import { GuardedStore } from '../../store/guarded-store.js'
 import { holdsDatabase as holdsLmdb } from '../../store/lmdb/engine/database.js'
 import { LmdbStore } from '../../store/lmdb/lmdb-store.js'
+import { findLockHolders } from '../../store/lock-holders.js'
 import { openSessionStore } from '../../store/open-store.js'
 import { holdsDatabase as holdsRocksDB } from '../../store/rocksdb/engine/database.js'
 import type { SessionStore, StoreLogger } from '../../store/session-store.js'
@@ -114,6 +116,17 @@ export async function kindAt(path: string, { kind }: Context): Promise<StoreKind
 }
 
 const NAMES: Record<StoreKind, string> = { rocksdb: 'RocksDB', lmdb: 'LMDB' }
+
+/** The processes that have a database open; empty if nobody has or it cannot be told. */
+export function findOpeners(path: string, kind: StoreKind): Promise<number[]> {
+  return findLockHolders(join(path, LOCK_FILES[kind]))
+}
+
+const LOCK_FILES: Record<StoreKind, string> = { rocksdb: 'LOCK', lmdb: 'lock.mdb' }
+
+export function openersText(openers: readonly number[]): string {
+  return openers.length === 0 ? 'no process that can be told' : `process ${openers.join(', ')}`
+}
 
 export async function withProgress<T>(
   name: string,

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { connectRedisStore } from '../../store/redis/connect.js'
 import type { SessionStore } from '../../store/session-store.js'
+import { now } from '../../timers.js'
 import { type CopyResult, copySessions } from '../../transfer/copy.js'
 import {
   type CommonOptions,
@@ -101,7 +102,7 @@ function isUrl(place: string): boolean {
 async function withRedis<T>(url: string, { output }: Context, work: Work<T>): Promise<T> {
   const { store, disconnect } = await connectRedisStore(url)
   try {
-    await store.open({ now: Date.now, log: logTo(output) })
+    await store.open({ now, log: logTo(output) })
     return await work(store).finally(() => store.close())
   } finally {
     await disconnect()

@@ -2,18 +2,18 @@ import { constants } from 'node:fs'
 import { access, readdir, stat, statfs } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
-import { findForbiddenFile } from '../../store/folder.js'
 import { loadBinding as loadLmdb } from '../../store/lmdb/engine/binding.js'
-import { findOpeners } from '../../store/lmdb/engine/openers.js'
-import { loadBinding } from '../../store/rocksdb/engine/binding.js'
-import { findHolder } from '../../store/rocksdb/engine/lock.js'
+import { exposedMode } from '../../store/private-files.js'
+import { loadBinding as loadRocksDB } from '../../store/rocksdb/engine/binding.js'
 import {
   type CommonOptions,
   type Context,
   createCommand,
+  findOpeners,
   kindAt,
   type Start,
-  type StoreKind
+  type StoreKind,
+  openersText
 } from './command.js'
 import { CommandError, ExitCode, messageOf } from './exit-code.js'
 import { bytes, count } from './output.js'
@@ -45,17 +45,9 @@ async function doctor(path: string, context: Context): Promise<ExitCode> {
     if (error instanceof CommandError) throw error
     return null
   })
-  const kind = found ?? context.kind ?? 'rocksdb'
-  const findings = [
-    await checkNode(),
-    await checkBinding(kind),
-    ...(await checkFolder(folder, found))
-  ]
-  if (found !== null) {
-    const files = await checkFiles(folder)
-    const holders = kind === 'lmdb' ? checkOpeners(folder) : checkHolder(folder)
-    findings.push(files, await holders, await checkContents(folder, context))
-  }
+  const findings = [checkNode(), ...(await checkFolder(folder, found))]
+  if (found === null) findings.push(await checkBinding(context.kind ?? 'rocksdb'))
+  else findings.push(await checkOpeners(folder, found), await checkContents(folder, context))
   await context.output.result({ findings }, () =>
     findings.map(({ check, state, detail }) => `${MARKS[state]} ${check}: ${detail}`).join('\n')
   )
@@ -65,67 +57,57 @@ async function doctor(path: string, context: Context): Promise<ExitCode> {
 
 const MARKS: Record<State, string> = { ok: 'ok     ', warning: 'warning', problem: 'PROBLEM' }
 
-const OLDEST_NODE = [20, 19] as const
-
-async function checkNode(): Promise<Finding> {
-  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
-  const fits = major > OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor >= OLDEST_NODE[1])
+/** For a report of a bug; npm has said whether it is one that works. */
+function checkNode(): Finding {
   const detail = `${process.version} on ${process.platform} ${process.arch}`
-  if (fits) return { check: 'Node', state: 'ok', detail }
-  return {
-    check: 'Node',
-    state: 'problem',
-    detail: `${detail}: install ${OLDEST_NODE.join('.')} or later`
-  }
+  return { check: 'Node', state: 'ok', detail }
 }
 
-/** That the native module loads says that libatomic is there, too. */
+/** Where a database is there, opening it says so. */
 async function checkBinding(kind: StoreKind): Promise<Finding> {
   const check = kind === 'lmdb' ? 'lmdb' : 'rocksdb-native'
   try {
-    await (kind === 'lmdb' ? loadLmdb() : loadBinding())
-    return {
-      check,
-      state: 'ok',
-      detail: kind === 'lmdb' ? 'loads' : 'loads, and so does libatomic'
-    }
+    await (kind === 'lmdb' ? loadLmdb() : loadRocksDB())
+    return { check, state: 'ok', detail: 'loads' }
   } catch (error) {
     return { check, state: 'problem', detail: messageOf(error) }
   }
 }
 
+/** What a server needs of the folder beside that it opens; it is opened here to be read alone. */
 async function checkFolder(folder: string, found: StoreKind | null): Promise<Finding[]> {
   const check = 'folder'
   const existing = await nearestFolder(folder)
   try {
-    const info = await stat(existing)
-    if (!info.isDirectory()) {
+    if (!(await stat(existing)).isDirectory()) {
       return [{ check, state: 'problem', detail: `${existing} is a file` }]
     }
     await access(existing, constants.R_OK | constants.W_OK | constants.X_OK)
-    const mode = (info.mode & 0o777).toString(8)
-    const findings: Finding[] = [await checkSpace(existing)]
-    if (existing !== folder) {
-      const detail = `${folder} does not exist; the server will make it`
-      return [{ check, state: 'ok', detail }, ...findings]
-    }
-    if (found === null) {
-      const empty = (await readdir(folder)).length === 0
-      const detail = empty
-        ? 'empty; the server will make a database in it'
-        : 'holds other files and no database: is it the right one?'
-      return [{ check, state: empty ? 'ok' : 'warning', detail }, ...findings]
-    }
-    const open = (info.mode & 0o077) !== 0 && process.platform !== 'win32'
-    const detail = open
-      ? `mode ${mode}: other users may look into it; "chmod 700" keeps them out`
-      : `readable and writable, mode ${mode}`
-    return [{ check, state: open ? 'warning' : 'ok', detail }, ...findings]
+    const finding = existing === folder ? await describeFolder(folder, found) : willBeMade(folder)
+    return [{ check, ...finding }, await checkSpace(existing)]
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     const detail = `${existing} may not be read and written by this user (${code})`
     return [{ check, state: 'problem', detail }]
   }
+}
+
+type Judgement = Omit<Finding, 'check'>
+
+function willBeMade(folder: string): Judgement {
+  return { state: 'ok', detail: `${folder} does not exist; the server will make it` }
+}
+
+async function describeFolder(folder: string, found: StoreKind | null): Promise<Judgement> {
+  if (found === null) {
+    return (await readdir(folder)).length === 0
+      ? { state: 'ok', detail: 'empty; the server will make a database in it' }
+      : { state: 'warning', detail: 'holds other files and no database: is it the right one?' }
+  }
+  const mode = await exposedMode(folder)
+  if (mode === null) return { state: 'ok', detail: 'readable and writable, for its owner alone' }
+  const detail = `mode ${mode}: other users may look into it; "chmod 700" keeps them out`
+  return { state: 'warning', detail }
 }
 
 async function nearestFolder(path: string): Promise<string> {
@@ -148,27 +130,8 @@ async function checkSpace(folder: string): Promise<Finding> {
   return { check: 'disk', state, detail: `${bytes(free)} free` }
 }
 
-async function checkFiles(folder: string): Promise<Finding> {
-  const check = 'files'
-  const forbidden = await findForbiddenFile(folder)
-  if (forbidden === null) return { check, state: 'ok', detail: 'this user may open all of them' }
-  const detail = `${forbidden.file} may not be opened by this user (${forbidden.code}): "chown" gives it to them`
-  return { check, state: 'problem', detail }
-}
-
-async function checkHolder(folder: string): Promise<Finding> {
-  const holder = await findHolder(folder)
-  const detail =
-    holder === null ? 'nobody that can be told has it open' : `process ${holder} has it open`
-  return { check: 'lock', state: 'ok', detail }
-}
-
-async function checkOpeners(folder: string): Promise<Finding> {
-  const openers = await findOpeners(folder)
-  const detail =
-    openers.length === 0
-      ? 'nobody that can be told has it open'
-      : `open in process ${openers.join(', ')}`
+async function checkOpeners(folder: string, kind: StoreKind): Promise<Finding> {
+  const detail = `open in ${openersText(await findOpeners(folder, kind))}`
   return { check: 'processes', state: 'ok', detail }
 }
 

@@ -5,14 +5,16 @@ import { shortHandle } from '../../record/handle.js'
 import { printable } from '../../record/printable.js'
 import type { SessionRecord } from '../../record/record.js'
 import { decodeValue } from '../../record/value.js'
-import { findHolder } from '../../store/rocksdb/engine/lock.js'
 import type { LeftOut, SessionStore } from '../../store/session-store.js'
 import { recordLine } from '../../transfer/export-format.js'
 import {
   type CommonOptions,
   type Context,
   createCommand,
+  findOpeners,
+  kindAt,
   type Start,
+  openersText,
   withReader
 } from './command.js'
 import { ExitCode } from './exit-code.js'
@@ -64,12 +66,12 @@ export function addLookingCommands(program: Command, start: Start): void {
 async function stats(path: string, context: Context): Promise<ExitCode> {
   const found = await withReader(path, context, async (store) => store.stats?.())
   const { sessions, diskBytes, engine } = found ?? { sessions: 0, diskBytes: 0, engine: {} }
-  const heldBy = await findHolder(path)
-  await context.output.result({ sessions, diskBytes, heldBy, engine }, () =>
+  const openIn = await findOpeners(path, (await kindAt(path, context)) ?? 'rocksdb')
+  await context.output.result({ sessions, diskBytes, openIn, engine }, () =>
     fields([
       ['sessions', `about ${count(sessions ?? 0)}`],
       ['on disk', bytes(diskBytes ?? 0)],
-      ['held by', heldBy === null ? 'nobody that can be told' : `process ${heldBy}`],
+      ['open in', openersText(openIn)],
       ...Object.entries(engine).map(([name, value]) => [name, count(value)] as const)
     ])
   )

@@ -9,7 +9,7 @@ import {
   refuse
 } from '../../record/option.js'
 import type { SessionStore } from '../../store/session-store.js'
-import { sessionStore } from '../../store/storage-options.js'
+import { sessionStore } from '../../store/store-options.js'
 import {
   createExpressStore,
   type ExpressStore,

@@ -4,7 +4,7 @@ import { encodeMeta, type FormatMeta, parseMeta } from '../../format/meta.js'
 import type { RocksDatabase } from '../engine/binding.js'
 import type { OpenColumnFamily } from '../engine/database.js'
 
-/** The storage format that this version writes. */
+/** The format that this version writes. */
 export const FORMAT_VERSION = 1
 
 /**

@@ -10,7 +10,7 @@ import {
   LONG_OPERATION,
   type LongOperation
 } from '../../long-operation.js'
-import { folder as checkFolder, columnFamily as named } from '../../storage-options.js'
+import { folder as checkFolder, columnFamily as named } from '../../store-options.js'
 import { loadBinding, type RocksDatabase } from '../engine/binding.js'
 import { databaseFailure, isUnreadable } from '../engine/damage.js'
 import {
