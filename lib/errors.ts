@@ -94,12 +94,12 @@ export const InvalidExpiryError: ErrorClass<[problem: string, ...Options]> = cre
 /** A principal, the name of a user, is not one that can be stored and found again. */
 export const InvalidPrincipalError: ErrorClass<[longest: number, ...Options]> = createError(
   'SLED_SESSION_INVALID_PRINCIPAL',
-  'A principal must be a text of 1 to %s bytes. Give numbers as text.',
+  'A principal must be a string of 1 to %s bytes. Give numbers as strings.',
   500,
   TypeError
 )
 
-/** A text in the place of a handle is none, so it would name no session, or another's. */
+/** A string given as a handle is not one, so it would name no session, or another's. */
 export const InvalidHandleError: ErrorClass<Options> = createError(
   'SLED_SESSION_INVALID_HANDLE',
   'Not a handle: it must be 32 bytes in base64url, 43 characters as they were given out.',

@@ -27,9 +27,9 @@ export function createSessionId(): string {
   return id
 }
 
-/** Whether a text has the exact form of an id that `createSessionId` issues. */
-export function isSessionId(text: string): boolean {
-  return text.length === 43 && CANONICAL.test(text)
+/** Whether a string has the exact form of an id that `createSessionId` issues. */
+export function isSessionId(value: string): boolean {
+  return value.length === 43 && CANONICAL.test(value)
 }
 
 /** Whether a value has the exact form of a handle, or of an id, which is the same. */

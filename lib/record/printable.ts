@@ -1,4 +1,4 @@
-/** What steers a terminal, or makes a text look like another: control, format and separator characters. */
+/** What steers a terminal, or makes a string look like another: control, format and separator characters. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
 
 /** The same JSON with such characters of its strings escaped. It means what it meant. */
@@ -6,12 +6,12 @@ export function printableJson(json: string): string {
   return json.replace(UNPRINTABLE, escapeUnits)
 }
 
-/** A text of several lines for people; only its ends of lines are left. */
+/** A string of several lines for people; of the control characters, only line feeds stay. */
 export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n')
 }
 
-/** A text of one line for people. */
+/** A string of one line for people. */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => {
     const short = JSON.stringify(character).slice(1, -1)

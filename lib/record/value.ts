@@ -1,7 +1,7 @@
 import { SessionTooLargeError, ValueNotStorableError } from '../errors.js'
 
 /**
- * Session values as text. A value that JSON can hold is its JSON. Anything else (Date, Map, Set,
+ * Session values as strings. A value that JSON can hold is its JSON. Anything else (Date, Map, Set,
  * BigInt, Uint8Array, undefined, NaN, infinities, -0) makes the whole value "rich": a `!` and then
  * JSON in which every array is tagged by its first element, so that no data can be mistaken for
  * a tag.
@@ -33,12 +33,12 @@ interface Walk {
 }
 
 /**
- * Encodes a value for storage.
+ * Encodes a value as a string.
  *
  * @param key names the session key in errors
  * @param maxBytes bounds the walk, so that shared references cannot make it endless
  * @throws {ValueNotStorableError} for functions, symbols, circular references and class instances
- * @throws {SessionTooLargeError} if its text would surely have more than `maxBytes`
+ * @throws {SessionTooLargeError} if the string would surely have more than `maxBytes`
  */
 export function encodeValue(key: string, value: unknown, maxBytes: number): string {
   switch (typeof value) {
@@ -55,13 +55,15 @@ export function encodeValue(key: string, value: unknown, maxBytes: number): stri
 }
 
 /** Decodes what `encodeValue` made. Objects are new at each call. */
-export function decodeValue(text: string): unknown {
-  return text.charCodeAt(0) === 33 ? fromRich(JSON.parse(text.slice(1))) : JSON.parse(text)
+export function decodeValue(encoded: string): unknown {
+  return encoded.charCodeAt(0) === 33 // !
+    ? fromRich(JSON.parse(encoded.slice(1)))
+    : JSON.parse(encoded)
 }
 
 /** Whether an encoded value decodes to something that its holder could change in place. */
-export function isMutable(text: string): boolean {
-  const first = text.charCodeAt(0)
+export function isMutable(encoded: string): boolean {
+  const first = encoded.charCodeAt(0)
   return first === 33 || first === 91 || first === 123 // ! [ {
 }
 
@@ -129,7 +131,7 @@ function isRecord(value: object, prototype: object | null, walk: Walk, depth: nu
   return plain
 }
 
-/** One text that occurs in many places costs its length in each. */
+/** A string that occurs in many places costs its length in each. */
 function take(walk: Walk, bytes: number): void {
   walk.bytesLeft -= bytes
   if (walk.bytesLeft < 0) {

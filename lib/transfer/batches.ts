@@ -1,7 +1,7 @@
 import type { SessionRecord } from '../record/record.js'
 import type { SessionStore } from '../store/session-store.js'
 
-/** Records written at once, and the bytes at which it is enough of them. */
+/** The most records in a batch, and the bytes at which it is full before that. */
 const BATCH = 128
 const BATCH_BYTES = 1024 * 1024
 

@@ -138,7 +138,7 @@ async function lastCopyOf(from: SessionStore, to: SessionStore): Promise<number>
   return Math.max(...times.map((time) => time ?? Number.NEGATIVE_INFINITY))
 }
 
-/** Tells what the target has by copies from what has come or been used there since. */
+/** Tells sessions that the target has from a copy from those that came or were used there since. */
 class Age {
   lastCopy: number
 

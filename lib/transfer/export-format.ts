@@ -77,7 +77,7 @@ export type Line =
   | { readonly kind: 'record'; readonly record: SessionRecord }
   | { readonly kind: 'footer'; readonly sessions: number }
 
-/** Why a line is none of an export. Nothing in it comes from the line, which may hold secrets. */
+/** Why a line is not one of an export. It quotes nothing of the line, which may hold secrets. */
 export class LineProblem extends Error {}
 
 /** @throws {LineProblem} */
@@ -99,7 +99,7 @@ function parseObject(text: string): Fields {
   try {
     value = JSON.parse(text)
   } catch {
-    // The reason that JSON.parse gives quotes the text.
+    // The error of JSON.parse quotes the line.
     throw new LineProblem('is no JSON')
   }
   return fieldsOf(value, 'is no JSON object')
@@ -174,7 +174,7 @@ function parsePrincipal(value: unknown): string | null {
     checkPrincipal(value as string)
     return value as string
   } catch {
-    throw new LineProblem('has a principal that is no text of fitting length, nor null')
+    throw new LineProblem('has a principal that is neither a string of fitting length nor null')
   }
 }
 
@@ -194,7 +194,7 @@ function plainValue(value: unknown): string {
   }
 }
 
-/** A tagged value must mean something, and not surprise a visitor's request later. */
+/** Decoded now: a wrong value would fail in a visitor's request later. */
 function typedValue(value: unknown): string {
   try {
     const text = `!${JSON.stringify(value)}`

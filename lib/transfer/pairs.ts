@@ -1,7 +1,7 @@
 import type { SessionRecord } from '../record/record.js'
 import type { LeftOut, SessionStore } from '../store/session-store.js'
 
-/** A session of the source and the one of the same handle in the target; one of them may be none. */
+/** The session of a handle in the source and in the target, of which one may be missing. */
 export type Pair = readonly [SessionRecord, SessionRecord | null] | readonly [null, SessionRecord]
 
 /** The sessions of both by their handles, side by side: stores list them in one order. */
@@ -24,7 +24,7 @@ export async function* pairs(
   }
 }
 
-/** Keys in whatever order: a store need not keep it. */
+/** In any order of the keys, which stores need not keep. */
 export function same(a: SessionRecord, b: SessionRecord): boolean {
   if (a.data.size !== b.data.size) return false
   for (const [key, text] of a.data) if (b.data.get(key) !== text) return false
@@ -36,7 +36,7 @@ async function next(walk: AsyncIterator<SessionRecord>): Promise<SessionRecord |
   return done === true ? null : value
 }
 
-/** By the bytes of the handle; the end comes behind all. */
+/** By the bytes of the handle; the end of a walk sorts last. */
 function compare(a: SessionRecord | null, b: SessionRecord | null): number {
   if (a === null || b === null) return Number(a === null) - Number(b === null)
   return Buffer.from(a.handle, 'base64url').compare(Buffer.from(b.handle, 'base64url'))

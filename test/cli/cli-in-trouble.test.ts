@@ -36,7 +36,10 @@ test('while a server holds the database it can be read, backed up and checked, n
   t.match(await json(t, 'verify', path), { records: 5, problems: 0 })
   t.match(await json(t, 'backup', path, join(folder, 'backup')), { entries: 10 })
   t.match(await json(t, 'copy', '--from', path, '--to', join(folder, 'copy')), { copied: 5 })
-  t.match(await runCommand(['doctor', path]), { code: 0, stdout: new RegExp(`open in process ${pid}\n`) })
+  t.match(await runCommand(['doctor', path]), {
+    code: 0,
+    stdout: new RegExp(`open in process ${pid}\n`)
+  })
 
   const file = join(folder, 'sessions.ndjson')
   await json(t, 'export', path, '--output', file)

@@ -225,7 +225,7 @@ test('options that cannot work are refused by name', async (t) => {
     { sessionName: 'other' }
   ]
   for (const options of wrong) {
-    const [name] = Object.keys(options)
+    const [name = ''] = Object.keys(options)
     const app = await createApp(t)
     const registering = async () => {
       await app.register(takeOver, { ...right, ...options } as TakeOverOptions)

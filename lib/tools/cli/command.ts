@@ -18,7 +18,7 @@ export interface Context {
   /** Aborted when the user or the system wants the command to end. */
   readonly signal: AbortSignal
   readonly columnFamily: string
-  /** What a command that makes a database makes; `undefined` if the user has not said. */
+  /** The kind of database to make, where the command makes one; `undefined`: the default. */
   readonly kind: StoreKind | undefined
 }
 
@@ -36,14 +36,14 @@ export type Run = (context: Context) => Promise<ExitCode>
 /** Takes over how a command is run from here on: errors, signals and the end of the process. */
 export type Start = (options: CommonOptions, run: Run, resumes?: Resumes) => Promise<void>
 
-/** Whether a command that was stopped goes on where it was when it is run again. Default: no. */
+/** For commands that, run again, go on where they were stopped. */
 export interface Resumes {
   readonly resumes: true
 }
 
 export const RESUMES: Resumes = { resumes: true }
 
-/** A command with what all of them have. */
+/** A command with the options that all of them have. */
 export function createCommand(name: string, description: string, examples: string[]): Command {
   const shown = examples
     .map((example) => (example.includes('sled-session ') ? example : `sled-session ${example}`))
@@ -148,7 +148,7 @@ export function logTo(output: Output, onProblem: () => void = () => {}): StoreLo
   return { debug() {}, info() {}, warn: say, error }
 }
 
-/** Gives up on work that has no way of its own to be ended. */
+/** Stops waiting for work that takes no signal. */
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted()
   return new Promise((resolve, reject) => {

@@ -11,9 +11,9 @@ import {
   createCommand,
   findOpeners,
   kindAt,
+  openersText,
   type Start,
-  type StoreKind,
-  openersText
+  type StoreKind
 } from './command.js'
 import { CommandError, ExitCode, messageOf } from './exit-code.js'
 import { bytes, count } from './output.js'
@@ -21,7 +21,6 @@ import { verifyFolder } from './verify.js'
 
 type State = 'ok' | 'warning' | 'problem'
 
-/** What one look has shown. */
 interface Finding {
   readonly check: string
   readonly state: State
@@ -57,13 +56,13 @@ async function doctor(path: string, context: Context): Promise<ExitCode> {
 
 const MARKS: Record<State, string> = { ok: 'ok     ', warning: 'warning', problem: 'PROBLEM' }
 
-/** For a report of a bug; npm has said whether it is one that works. */
+/** For bug reports. npm warns of a version that is too old. */
 function checkNode(): Finding {
   const detail = `${process.version} on ${process.platform} ${process.arch}`
   return { check: 'Node', state: 'ok', detail }
 }
 
-/** Where a database is there, opening it says so. */
+/** Only where there is no database: opening one loads it as well. */
 async function checkBinding(kind: StoreKind): Promise<Finding> {
   const check = kind === 'lmdb' ? 'lmdb' : 'rocksdb-native'
   try {
@@ -74,7 +73,7 @@ async function checkBinding(kind: StoreKind): Promise<Finding> {
   }
 }
 
-/** What a server needs of the folder beside that it opens; it is opened here to be read alone. */
+/** Rights and space: the contents are only read, so they do not show whether a server may write. */
 async function checkFolder(folder: string, found: StoreKind | null): Promise<Finding[]> {
   const check = 'folder'
   const existing = await nearestFolder(folder)

@@ -120,7 +120,7 @@ async function destroy(store: SessionStore, handle: string): Promise<number> {
 async function reap(path: string, context: Context): Promise<ExitCode> {
   const { output } = context
   let exitCode: ExitCode = ExitCode.Done
-  // What the reaper steps over, it tells the log alone.
+  // The reaper logs what it cannot read, and goes on.
   const onProblem = (): void => {
     exitCode = ExitCode.ProblemsFound
   }

@@ -5,7 +5,7 @@ export const ExitCode = {
   WrongUsage: 2,
   /** Another process holds the database, and the command has to write to it. */
   Held: 3,
-  /** It did its work, and what it looked at is not as it should be. */
+  /** The command has done its work, and found something wrong with the database. */
   ProblemsFound: 4,
   /** There is no such session. */
   NotFound: 5,
@@ -39,14 +39,14 @@ export function exitCodeOf(error: unknown): ExitCode {
 /** One line that says what went wrong and all that caused it, in the words of the command. */
 export function messageOf(error: unknown): string {
   const texts = reasonsOf(error).map((text) => text.replace(/\.?$/, ''))
-  // Most errors of ours have the words of what caused them in their own.
+  // Most of our errors quote their cause already.
   const told = texts.filter((text, at) => !texts.slice(0, at).some((said) => said.includes(text)))
   const all = told.join(': ')
   const remedy = REMEDIES.find(([reason]) => reason.test(all))?.[1] ?? ''
   return `${inCommandsWords(all)}.${remedy}`
 }
 
-/** For a server the advice is right; a command that failed for a reason fails for it again. */
+/** Right for a server. A command that is only run again fails for the same reason. */
 const ADVICE_OF_SERVERS = / Nothing was acknowledged; try again\.$/
 
 function reasonsOf(error: unknown): string[] {
@@ -62,7 +62,7 @@ const REMEDIES: readonly (readonly [RegExp, string])[] = [
   [/Read-only file system/, ' The file system is read-only (EROFS): mount it to write.']
 ]
 
-/** Options of the API as the command has them. */
+/** Options of the API by the names that the command has for them. */
 const WORDS: Readonly<Record<string, string>> = {
   columnFamily: '--column-family',
   path: '<database>',

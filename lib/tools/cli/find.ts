@@ -7,7 +7,7 @@ const HANDLE_LENGTH = 43
 const SHORTEST = 8
 
 /**
- * The one session whose handle is this or begins so.
+ * The one session that has this handle, or one that begins with it.
  *
  * @throws {CommandError} if there is none, or more than one
  */
@@ -19,7 +19,7 @@ export async function findSession(store: SessionStore, handle: string): Promise<
     )
   }
   const found: SessionRecord[] = []
-  // The walk begins at the first handle that can match, and the order is that of the bits.
+  // Stores list handles in the order of their bytes, so the walk starts at the first that can match.
   for await (const record of store.records(before(handle))) {
     if (record.handle.startsWith(handle)) found.push(record)
     else if (found.length > 0 || isBehind(record.handle, handle)) break
@@ -34,8 +34,8 @@ export async function findSession(store: SessionStore, handle: string): Promise<
 }
 
 /**
- * The arguments of the process, with a handle that begins with a dash put where it cannot be taken
- * for an option: one in 64 does.
+ * The arguments of the process, with a handle that begins with a dash, as one in 64 does, moved behind
+ * `--`: the parser would take it for an option.
  */
 export function shieldHandles(args: readonly string[]): string[] {
   const at = args.findIndex((arg) => DASHED_HANDLE.test(arg))
@@ -64,7 +64,7 @@ export function joinValues(args: readonly string[]): string[] {
 const TAKE_A_VALUE = new Set(['--principal', '--column-family', '--output', '--from', '--to'])
 TAKE_A_VALUE.add('--max-record-size').add('--store')
 
-// No option has one dash and more than a letter, nor 43 characters.
+// Options have one dash and one letter, or two dashes and fewer than 41 characters.
 const DASHED_HANDLE = /^-(?:\w[\w-]{6,41}|[\w-]{42})$/
 
 /** A handle just before all that begin with these characters. */

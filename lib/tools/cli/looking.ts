@@ -13,8 +13,8 @@ import {
   createCommand,
   findOpeners,
   kindAt,
-  type Start,
   openersText,
+  type Start,
   withReader
 } from './command.js'
 import { ExitCode } from './exit-code.js'
@@ -186,7 +186,6 @@ function inspectData(record: SessionRecord): string {
   return inspect(new Map(values), ONE_LINE).replace(/^Map\(\d+\) /, '')
 }
 
-/** To the second, which is what a person looks for. */
 function seconds(time: number): string {
   return new Date(time).toISOString().replace(/\.\d+Z$/, 'Z')
 }

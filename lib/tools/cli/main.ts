@@ -25,7 +25,7 @@ async function start(
   const output = new Output(json)
   const stopping = new AbortController()
   for (const [signal, exitCode] of Object.entries(SIGNALS)) {
-    // Only the first time: a second one ends the process at once, as it does any other.
+    // Once: the second signal then ends the process at once, by Node's default.
     process.once(signal, () => {
       endProgress()
       const next = resumes === undefined ? '' : ' Run it again to go on.'
@@ -36,7 +36,7 @@ async function start(
   try {
     process.exitCode = await run({ output, signal, columnFamily, kind })
   } catch (error) {
-    // Whatever broke when it was told to stop, broke because of that.
+    // An error after the signal is a consequence of stopping.
     const reason = signal.aborted ? signal.reason : error
     process.exitCode = exitCodeOf(reason)
     const { code } = reason as { code?: unknown }

@@ -1,12 +1,12 @@
 import { printableJson, printableLines } from '../../record/printable.js'
 
-/** Where a command writes. Results go to stdout, everything about how it goes to stderr. */
+/** Where a command writes: results to stdout, progress and errors to stderr. */
 export class Output {
   readonly json: boolean
 
   constructor(json: boolean) {
     this.json = json
-    // Each write reports its own failure.
+    // Each write reports its own failure; without listeners, these events would end the process.
     process.stdout.on('error', () => {})
     process.stderr.on('error', () => {})
   }
@@ -18,13 +18,13 @@ export class Output {
     })
   }
 
-  /** A result: one line of JSON with `--json`, else what `text` makes of it. */
-  result<T extends object>(value: T, text: (value: T) => string): Promise<void> {
-    const shown = this.json ? printableJson(JSON.stringify(value)) : printableLines(text(value))
+  /** A result: one line of JSON with `--json`, else what `toText` makes of it. */
+  result<T extends object>(value: T, toText: (value: T) => string): Promise<void> {
+    const shown = this.json ? printableJson(JSON.stringify(value)) : printableLines(toText(value))
     return this.write(`${shown}\n`)
   }
 
-  /** A word to whoever watches; scripts that read `--json` get none. */
+  /** For people; with `--json`, nothing is written. */
   note(text: string): void {
     if (!this.json) process.stderr.write(`${printableLines(text)}\n`)
   }
@@ -45,7 +45,6 @@ export function fields(pairs: readonly (readonly [string, string])[]): string {
   return pairs.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
 }
 
-/** What is said of sessions that were left out. */
 export function unreadableText(unreadable: number): string {
   return `not readable, and left out: ${count(unreadable)}; "sled-session verify" tells more`
 }

@@ -30,7 +30,7 @@ export class ProgressBar {
 
 let ended = false
 
-/** Nothing is drawn from here on, and what follows begins a line: `^C` stands in the present one. */
+/** Draws nothing from here on, and ends the line: the terminal has put `^C` into it. */
 export function endProgress(): void {
   if (!ended && process.stderr.isTTY === true) process.stderr.write('\n')
   ended = true

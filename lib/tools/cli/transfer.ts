@@ -120,7 +120,7 @@ async function importFrom(
   context: Context
 ): Promise<ExitCode> {
   const { output, signal } = context
-  // Before a database is made for it.
+  // Opened first: a file that does not exist must not leave an empty database.
   const source: Readable = file === undefined ? process.stdin : await openFile(file)
   addAbortSignal(signal, source)
   const work = withWriter(

@@ -41,12 +41,12 @@ export async function verifyFolder(path: string, context: Context): Promise<Veri
   if ((await kindAt(path, context)) === 'lmdb') return verifyLmdb(path, signal)
   const connection = await openReadOnly(path, columnFamily)
   try {
-    // Half a copy has gaps that say nothing but that it is half.
+    // An unfinished backup would only be listed gap by gap.
     await refuseHalfMade(connection).catch((error: unknown) => {
       if (error instanceof BackupUnusableError) {
         throw new CommandError(ExitCode.ProblemsFound, error.message)
       }
-      // What else keeps it from being read, the walk over everything reports.
+      // The walk over everything reports whatever else is wrong.
     })
     return await withProgress('verify', (update) => {
       const { db, damage } = connection

@@ -165,7 +165,7 @@ export async function storedData(
   return record === null ? null : Object.fromEntries(record.data)
 }
 
-/** The three other texts that base64url decodes to the bytes of this handle. */
+/** The three other strings that base64url decodes to the bytes of this handle. */
 export function aliasesOf(handle: string): string[] {
   const bytes = Buffer.from(handle, 'base64url')
   const last = [...DIGITS].map((digit) => handle.slice(0, -1) + digit)

@@ -52,7 +52,7 @@ export const singleSessionCases: Case[] = [
     }
   },
   {
-    name: 'keys may be any text, values any encoded text, and keys keep their order',
+    name: 'keys may be any string, values any encoded value, and keys keep their order',
     async run(harness) {
       const { store } = harness
       const { record } = newRecord(harness, { data: {} })
@@ -67,7 +67,7 @@ export const singleSessionCases: Case[] = [
     }
   },
   {
-    name: 'a text that decodes to the bytes of a handle and is another names nothing',
+    name: 'a string that decodes to the bytes of a handle and is not that handle names nothing',
     async run(harness) {
       const { store } = harness
       const { record, handle } = await storedRecord(harness)

@@ -1,4 +1,4 @@
-/** Longer than a request may take that has loaded the session before. */
+/** Longer than a request takes that loaded the session before it ended. */
 const REMEMBERED_FOR = 60_000
 const MOST_REMEMBERED = 10_000
 
@@ -8,11 +8,11 @@ interface Ending {
 }
 
 /**
- * Which sessions have ended a short while ago. A request that had loaded one saves all of it at its
- * end, under the same id, and would bring back whom a logout beside it has just logged out.
+ * Sessions that have ended a short while ago. A request that loaded one before saves it whole at its
+ * end, under the same id, and would undo the logout.
  *
- * A session that was begun after that is another one, even under the same id: some applications
- * make ids that come again.
+ * A session that begins after the ending may have the same id: some applications make ids that
+ * repeat. It is stored.
  */
 export class EndedSessions {
   readonly #now: () => number
@@ -29,7 +29,7 @@ export class EndedSessions {
     this.#begun.set(session, this.#order)
   }
 
-  /** The place of an ending among them, taken when it is asked for. */
+  /** The number of an ending, taken when it is asked for and not when it is done. */
   next(): number {
     return ++this.#order
   }

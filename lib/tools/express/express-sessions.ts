@@ -16,13 +16,13 @@ export interface ExpressSession {
 
 const BATCH = 128
 
-/** Sessions of those packages in a store of ours: whole, by ids of their making. */
+/** Sessions of those packages in a store of ours, written whole under ids that those packages make. */
 export class ExpressSessions {
   readonly ended: EndedSessions
   readonly #store: SessionStore
   readonly #sessionEndLimit: number
   readonly #now: () => number
-  /** They do not tell a new session from a stored one, so two writes of one must not meet. */
+  /** One write of a session at a time: each first looks whether the session is stored. */
   readonly #writes = new Turnstile()
 
   constructor(store: SessionStore, sessionEndLimit: number, now: () => number) {
@@ -40,7 +40,7 @@ export class ExpressSessions {
   }
 
   async write(sid: string, session: ExpressSession): Promise<void> {
-    // As it is now: the application may change it while others have their turn.
+    // Copied now: the application may change the session while this write waits for its turn.
     const entries = entriesOf(session)
     const expiresAt = this.#expiryOf(session)
     await this.#inTurn(handle(sid), async (name) => {
@@ -76,7 +76,7 @@ export class ExpressSessions {
     return sessions
   }
 
-  /** Not the store's own count, which may have those that are past their time. */
+  /** Not by the store's count, which may include expired sessions. */
   async count(): Promise<number> {
     let count = 0
     for await (const _ of this.#store.records()) count++
@@ -89,7 +89,7 @@ export class ExpressSessions {
     return handles
   }
 
-  /** With `whole`, `entries` are all that the session has; without, one that is not there stays so. */
+  /** With `whole`, `entries` replace all data; without, a session that is not stored is not made. */
   async #put(
     name: string,
     entries: [string, string][],
@@ -133,7 +133,7 @@ export class ExpressSessions {
     }
   }
 
-  /** As their own stores have it: `false` and the like are a cookie that ends with the browser. */
+  /** As in their own stores, `false` and the like mean a cookie that ends with the browser's session. */
   #expiryOf({ cookie }: ExpressSession): number {
     const at = cookie?.expires ? Number(new Date(cookie.expires)) : Number.NaN
     return Number.isNaN(at) ? this.#now() + this.#sessionEndLimit : Math.min(at, MAX_TIME)
@@ -144,7 +144,7 @@ function handle(sid: string): string {
   return handleOf(String(sid))
 }
 
-/** As JSON has it: express-session promises no more, and its stores give no more. */
+/** As JSON holds it, which is what the stores of express-session keep. */
 function entriesOf(session: ExpressSession): [string, string][] {
   const plain = JSON.parse(JSON.stringify(session)) as Record<string, unknown>
   return Object.entries(plain).map(([key, value]) => [key, JSON.stringify(value)])

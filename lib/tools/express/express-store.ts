@@ -4,17 +4,17 @@ import { InvalidOptionError } from '../../errors.js'
 import type { SessionStore } from '../../store/session-store.js'
 import { type ExpressSession, ExpressSessions } from './express-sessions.js'
 
-/** What express-session expects to be called back with. */
+/** The callback of express-session's stores. */
 export type ExpressCallback<T> = (error?: unknown, result?: T) => void
 
-/** A request, as far as this has to do with it. */
+/** The parts of a request that express-session's stores use. */
 export interface ExpressRequest {
   sessionID?: string
   session?: unknown
   sessionStore?: unknown
 }
 
-/** `session.Store` of express-session, as far as this has to do with it. */
+/** `session.Store` of express-session, whose types need not be installed. */
 export type ExpressStoreClass = abstract new () => EventEmitter
 
 /**
@@ -177,7 +177,7 @@ export function installedStoreClass(): ExpressStoreClass {
   }
 }
 
-/** Calls back in a turn of its own, so that what the callback throws is not ours to catch. */
+/** Calls back in a later tick: an error that the callback throws must not become a rejection here. */
 function answer<T>(
   callback: ExpressCallback<T> | undefined,
   work: Promise<T>

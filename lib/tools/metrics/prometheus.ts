@@ -26,7 +26,8 @@ const OPTIONS = {
 
 function registryOf(value: unknown, name: string): Registry {
   const registry = value as Registry | null
-  if (typeof registry?.registerMetric !== 'function') refuse(name, 'must be a Registry of prom-client')
+  if (typeof registry?.registerMetric !== 'function')
+    refuse(name, 'must be a Registry of prom-client')
   return registry
 }
 

@@ -4,7 +4,12 @@ import { InvalidOptionError, StoreUnavailableError } from '../../errors.js'
 import { findCookie } from '../../http/cookie/header.js'
 import { goOn } from '../../http/sent-reply.js'
 import type { Session } from '../../session/session.js'
-import { type CheckedTakeOver, checkTakeOver, type FormerStore, type TakeOverOptions } from './options.js'
+import {
+  type CheckedTakeOver,
+  checkTakeOver,
+  type FormerStore,
+  type TakeOverOptions
+} from './options.js'
 import { unsign } from './unsign.js'
 
 async function plugin(fastify: FastifyInstance, given: TakeOverOptions): Promise<void> {
