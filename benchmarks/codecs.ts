@@ -73,7 +73,7 @@ function time(call: () => unknown): number {
 const rows: CodecRow[] = []
 for (const [shape, data] of Object.entries(SHAPES)) {
   const times = { createdAt: 1_764_000_000_000, lastSeenAt: 1_764_000_100_000, expiresAt: 1.8e12 }
-  const record = new Live('h'.repeat(42).concat('A'), times.createdAt, times.lastSeenAt, 1.8e12)
+  const record = new Live({ handle: 'h'.repeat(42).concat('A'), ...times })
   for (const [key, value] of Object.entries(data)) record.apply(key, JSON.stringify(value))
   const key = recordKey(record.handle)
   const whole = { ...times, principal: null, data }

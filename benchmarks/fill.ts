@@ -35,9 +35,14 @@ export async function fillDatabase(sessions: number, expired: number): Promise<s
     for (let number = at; number < Math.min(at + BATCH, sessions); number++) {
       const past = Math.floor((number + 1) / every) > Math.floor(number / every)
       const expiresAt = past ? now + 1 : now + 14 * DAY
-      const record = store.create(handleOf(idOf(number)), now, now, expiresAt)
+      const record = store.create({
+        handle: handleOf(idOf(number)),
+        createdAt: now,
+        lastSeenAt: now,
+        expiresAt
+      })
       record.apply('profile', JSON.stringify(PROFILE))
-      saves.push(store.save(record, null).then(() => store.release(record)))
+      saves.push(store.save(record, null))
     }
     await Promise.all(saves)
   }

@@ -48,7 +48,6 @@ export async function load(
     const size = Math.min(GROUP, first + count - at)
     const records = Array.from({ length: size }, (_, index) => record(store, at + index, deadline))
     await Promise.all(records.map((made) => store.save(made, null)))
-    for (const made of records) store.release(made)
   }
 }
 
@@ -64,7 +63,12 @@ export async function settled(db: RocksDatabase): Promise<void> {
 
 function record(store: RocksDBStore, index: number, deadline: number): SessionRecord {
   const spread = (index * 7919) % DAY
-  const made = store.create(handleOf(sessionId(index)), 0, 0, deadline + spread)
+  const made = store.create({
+    handle: handleOf(sessionId(index)),
+    createdAt: 0,
+    lastSeenAt: 0,
+    expiresAt: deadline + spread
+  })
   made.principal = `user ${index}`
   made.apply('counter', '1')
   made.apply('profile', PROFILE)

@@ -81,7 +81,12 @@ async function openStore(durability: Durability, cacheBytes: number): Promise<Ro
 async function fill(store: RocksDBStore): Promise<LiveRecord[]> {
   const now = Date.now()
   const records = ids.map((id) => {
-    const record = store.create(handleOf(id), now, now, now + 86_400_000)
+    const record = store.create({
+      handle: handleOf(id),
+      createdAt: now,
+      lastSeenAt: now,
+      expiresAt: now + 86_400_000
+    })
     record.apply('profile', JSON.stringify(PROFILE))
     record.apply('counter', '1000')
     return record
@@ -207,7 +212,6 @@ async function fillBoth(store: RocksDBStore, db: RocksDatabase): Promise<Buffer[
   const keys = (await fill(store)).map((record) => {
     const key = recordKey(record.handle)
     batch.tryPut(key, Buffer.from(encodeRecord(record, key)))
-    store.release(record)
     return key
   })
   await batch.flush()
@@ -224,8 +228,7 @@ async function compareReads(cacheBytes: number, title: string, inFlights: number
     const loads: Promise<unknown>[] = []
     for (let at = 0; at < count; at++) {
       const loaded = store.load(ids[nextIndex()] as string)
-      if (!(loaded instanceof Promise)) store.release(loaded as LiveRecord)
-      else loads.push(loaded.then((record) => store.release(record as LiveRecord)))
+      if (loaded instanceof Promise) loads.push(loaded)
     }
     return loads.length === 0 ? undefined : Promise.all(loads)
   }

@@ -40,7 +40,7 @@ export {
   onInactivity,
   onSessionEnd
 } from './record/expiry.js'
-export { SessionRecord } from './record/record.js'
+export { type NewRecord, SessionRecord } from './record/record.js'
 export * from './session/data.js'
 export type { Session } from './session/session.js'
 export type { BackupResult, LongOperation, Progress } from './store/long-operation.js'

@@ -177,8 +177,7 @@ export class RequestSessions {
     const behind = visit.record !== null && whatIsDue('close', visit.record, this.#policy).touch
     const work = behind ? this.#workOf(visit.reply.request, visit) : visit.work
     visit.left = true
-    if (work !== null) work.end()
-    else if (visit.record !== null) this.#policy.store.release(visit.record)
+    work?.end()
   }
 
   /** A record in memory is found without leaving the tick. */
@@ -225,8 +224,6 @@ export class RequestSessions {
       visit.record = record
       visit.id = id
       visit.stale = stale
-      // The visitor left while the store was asked, and nobody else will give the record back.
-      if (visit.left) this.#policy.store.release(record)
       if (this.#policy.rolling) noteActivity(record, this.#policy)
       announce(events.loaded, this.#options.sessionName, record.handle)
     } else if (isWatched(request)) {

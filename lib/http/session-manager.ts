@@ -107,15 +107,11 @@ export class SessionManager {
       return true
     }
     if (record === null) return false
-    try {
-      if (owned && (record.principal === null || record.principal !== options.principal)) {
-        return false
-      }
-      await this.#destroy(record)
-      return true
-    } finally {
-      this.#policy.store.release(record)
+    if (owned && (record.principal === null || record.principal !== options.principal)) {
+      return false
     }
+    await this.#destroy(record)
+    return true
   }
 
   /**
@@ -365,21 +361,14 @@ export class SessionManager {
     let owner: string | null = null
     // A login that is not stored yet counts: it is what its visitor goes on with.
     if (except instanceof Session) owner = except.handle === null ? null : except.principal
-    else {
-      const record = await this.#find(except)
-      owner = record?.principal ?? null
-      if (record !== null) this.#policy.store.release(record)
-    }
+    else owner = (await this.#find(except))?.principal ?? null
     if (owner !== principal) throw new ExceptUnknownError()
   }
 
   async #handleOf(except: string | Session | null | undefined): Promise<string | null> {
     if (except === undefined || except === null) return null
     if (except instanceof Session) return except.handle
-    const record = await this.#find(except)
-    if (record === null) return null
-    this.#policy.store.release(record)
-    return record.handle
+    return (await this.#find(except))?.handle ?? null
   }
 
   /** The record of a session that is listed; one that cannot be read joins the `unreadable`. */

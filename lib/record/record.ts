@@ -3,6 +3,16 @@ import { InvalidHandleError } from '../errors.js'
 import type { Expiry } from './expiry.js'
 import { isHandle, shortHandle } from './handle.js'
 
+/** What a record begins with; a record is one itself, so that another can be made of it. */
+export interface NewRecord {
+  /** SHA-256 of the session id in base64url. */
+  readonly handle: string
+  /** In ms since 1970, as are all times here. */
+  readonly createdAt: number
+  readonly lastSeenAt: number
+  readonly expiresAt: number
+}
+
 /**
  * One stored session, as stores and sessions share it. Values are kept as encoded text
  * (see `value.ts`): text is immutable, so nobody who reads a record can change it unseen.
@@ -40,7 +50,7 @@ export class SessionRecord {
   toldExpiresAt: number
 
   /** @throws {InvalidHandleError} `SLED_SESSION_INVALID_HANDLE` */
-  constructor(handle: string, createdAt: number, lastSeenAt: number, expiresAt: number) {
+  constructor({ handle, createdAt, lastSeenAt, expiresAt }: NewRecord) {
     if (!isHandle(handle)) throw new InvalidHandleError()
     this.handle = handle
     this.createdAt = createdAt
@@ -84,7 +94,7 @@ export class SessionRecord {
 
   /** A copy that shares nothing with this record. */
   copy(): SessionRecord {
-    const copy = new SessionRecord(this.handle, this.createdAt, this.lastSeenAt, this.expiresAt)
+    const copy = new SessionRecord(this)
     copy.inherit(this, null)
     return copy
   }

@@ -3,15 +3,15 @@ import { StoreDamagedError } from '../errors.js'
 import type { SessionRecord } from '../record/record.js'
 import type { SessionStore } from '../store/session-store.js'
 
-/** Sessions held at one time at most, and the bytes of data at which it is enough of them. */
+/** Sessions loaded at one time at most, and the bytes of data at which it is enough of them. */
 const MOST = 128
 const MOST_BYTES = 1024 * 1024
 /** Of the first batch: how large this user's sessions are shows only then. */
 const FIRST = 16
 
 /**
- * The records of a user's sessions, a batch at a time. They are held until the next batch is asked
- * for; however many there are, others get their turn in between. What cannot be read is told to
+ * The records of a user's sessions, a batch at a time, so that they are in memory only until the next
+ * batch is asked for; however many there are, others get their turn in between. What cannot be read is told to
  * `onUnreadable` before the batch that it would be in, which may be empty.
  */
 export async function* recordsOf(
@@ -24,12 +24,8 @@ export async function* recordsOf(
     for (let at = 0; at < handles.length; ) {
       const part = handles.slice(at, at + size)
       at += part.length
-      const records = await hold(store, principal, part, onUnreadable)
-      try {
-        yield records
-      } finally {
-        for (const record of records) store.release(record)
-      }
+      const records = await loadTheirs(store, principal, part, onUnreadable)
+      yield records
       size = nextSize(records)
       await setImmediate()
     }
@@ -48,7 +44,7 @@ export async function isListed(
   return false
 }
 
-async function hold(
+async function loadTheirs(
   store: SessionStore,
   principal: string,
   handles: readonly string[],
@@ -63,17 +59,9 @@ async function hold(
       return null
     }
   })
-  const outcomes = await Promise.allSettled(loading)
-  const loaded = outcomes.flatMap((outcome) =>
-    outcome.status === 'fulfilled' && outcome.value !== null ? [outcome.value] : []
-  )
-  const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+  const loaded = await Promise.all(loading)
   // The record decides: it may have changed hands since the index was read.
-  const isTheirs = (record: SessionRecord): boolean =>
-    failed === undefined && record.principal === principal
-  for (const record of loaded) if (!isTheirs(record)) store.release(record)
-  if (failed !== undefined) throw failed.reason
-  return loaded.filter(isTheirs)
+  return loaded.filter((record) => record?.principal === principal) as SessionRecord[]
 }
 
 function nextSize(records: readonly SessionRecord[]): number {

@@ -19,7 +19,7 @@ type Done = (error: Error | null) => void
 export class UnitOfWork extends WorkingRecord {
   /** A save, destroy or renewal that nobody may have awaited; the response waits for it. */
   private settling: Promise<void> | null = null
-  /** The response is out: changes are stored as they come, and the record is no longer held. */
+  /** The response is out: changes are stored as they come. */
   private ended = false
   private autosave = false
   /** An exclusive route has let this request in, and it may move the session to another id. */
@@ -94,7 +94,7 @@ export class UnitOfWork extends WorkingRecord {
       done(failure.error as Error)
       return
     }
-    // The client went away, and with it the hold on the record: changes go the way of late ones.
+    // The client went away: changes go the way of late ones.
     if (this.ended) {
       this.save().then(() => done(null), done)
       return
@@ -140,10 +140,9 @@ export class UnitOfWork extends WorkingRecord {
     const touch = whatIsDue('close', record, this.policy).touch
     if (stored && !record.destroyed && touch) this.dirty = true
     if (this.mayBeModified) this.policy.background.add(this.saveInBackground())
-    if (stored) this.policy.store.release(record)
   }
 
-  /** As {@link end}, for a record that is no longer held and that nobody has changed. */
+  /** As {@link end}, for a record that nobody has changed. */
   detach(): void {
     this.ended = true
   }
@@ -182,7 +181,7 @@ export class UnitOfWork extends WorkingRecord {
     this.cookie = stored || this.hasCookie ? 'clear' : 'none'
     if (record === null || !stored) return Promise.resolve()
     const destroying = this.policy.store.destroy(record)
-    return this.settle(record, destroying, () =>
+    return this.settle(destroying, () =>
       announce(events.destroyed, this.policy.sessionName, record.handle)
     )
   }
@@ -239,7 +238,12 @@ export class UnitOfWork extends WorkingRecord {
     const id = createSessionId()
     // A session that goes on under another id is as old as it was: absolute timeouts still count.
     const createdAt = keep === false || isLogin(old, holder) ? now : old.createdAt
-    const fresh = this.policy.store.create(handleOf(id), createdAt, now, old.expiresAt)
+    const fresh = this.policy.store.create({
+      handle: handleOf(id),
+      createdAt,
+      lastSeenAt: now,
+      expiresAt: old.expiresAt
+    })
     if (keep !== false) fresh.inherit(old, keep === true ? null : keep)
     fresh.expiry = this.expiryFor(holder, keep === false)
     fresh.principal = holder.principal
@@ -255,7 +259,7 @@ export class UnitOfWork extends WorkingRecord {
     // Until it is stored, setting again what it has is worth a write.
     const revision = ++fresh.revision
     const replacing = this.replace(old, fresh, keep)
-    return this.settle(old, replacing, (replaced) => {
+    return this.settle(replacing, (replaced) => {
       fresh.storedRevision = Math.max(fresh.storedRevision, revision)
       if (replaced) announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
       else this.vanished(fresh)
@@ -277,7 +281,7 @@ export class UnitOfWork extends WorkingRecord {
     if (this.stored && this.isUnshared) return this.loadAnew(record)
     const stored = this.stored ? await this.policy.store.read(record.handle) : null
     if (stored === null) {
-      this.leave(record)
+      this.leave()
       return
     }
     // What parallel requests have changed meanwhile is theirs to save.
@@ -345,7 +349,7 @@ export class UnitOfWork extends WorkingRecord {
     const { record } = this
     if (!record?.destroyed) return
     if (!begins) this.holdResponse(this.policy.store.save(record, null))
-    this.leave(record)
+    this.leave()
   }
 
   override markDirty(): void {
@@ -363,9 +367,8 @@ export class UnitOfWork extends WorkingRecord {
     this.endedHere = false
   }
 
-  private leave(record: SessionRecord): void {
+  private leave(): void {
     this.missed = true
-    if (this.stored && !this.ended) this.policy.store.release(record)
     this.reset(null, null)
     this.cookie = 'none'
   }
@@ -408,22 +411,8 @@ export class UnitOfWork extends WorkingRecord {
     }, failed)
   }
 
-  private settle<T>(
-    old: SessionRecord,
-    work: Promise<T>,
-    succeeded: (outcome: T) => void
-  ): Promise<void> {
-    // The replaced record was held until now; after the response, the new one is not to be.
-    const surplus = this.ended ? this.record : old
-    const release = (): void => {
-      if (surplus !== null) this.policy.store.release(surplus)
-    }
-    const settled = (outcome: T): void => {
-      release()
-      succeeded(outcome)
-    }
-    const settling = work.then(settled, (error: unknown) => {
-      release()
+  private settle<T>(work: Promise<T>, succeeded: (outcome: T) => void): Promise<void> {
+    const settling = work.then(succeeded, (error: unknown) => {
       // The session lives on, and without its cookie its visitor could not try again.
       if (this.cookie === 'clear') this.cookie = 'none'
       this.endedHere = false
@@ -442,17 +431,15 @@ export class UnitOfWork extends WorkingRecord {
 
   /** Several processes write: each load gave a record of its own, which nobody else changes. */
   private get isUnshared(): boolean {
-    return this.policy.store.compareAndSet !== undefined
+    return this.policy.store.writers === 'several'
   }
 
   private async loadAnew(record: SessionRecord): Promise<void> {
-    const { store } = this.policy
-    const loaded = await store.loadByHandle(record.handle)
+    const loaded = await this.policy.store.loadByHandle(record.handle)
     if (loaded === null) {
-      this.leave(record)
+      this.leave()
       return
     }
-    store.release(this.ended ? loaded : record)
     this.record = loaded
     this.forgetChanges()
     if (this.policy.rolling) noteActivity(loaded, this.policy)
@@ -466,44 +453,34 @@ export class UnitOfWork extends WorkingRecord {
   }
 
   private async saveShared(record: SessionRecord): Promise<void> {
-    const { store } = this.policy
-    const held = await store.loadByHandle(record.handle)
-    if (held === null) {
+    const live = await this.policy.store.loadByHandle(record.handle)
+    if (live === null) {
       if (!record.destroyed || this.isDead(record)) this.lost(record)
       return
     }
-    try {
-      if (held !== record) {
-        // The cache let go of it in the meantime, and another object stands for the session.
-        for (const [key, text] of this.changes ?? []) held.apply(key, text)
-        held.expiry = record.expiry
-        held.metadata = record.metadata
-        held.principal = record.principal
-        held.createdAt = record.createdAt
-        held.revision++
-        this.record = held
-      }
-      await this.store(held)
-    } finally {
-      store.release(held)
+    if (live !== record) {
+      // An earlier write of this object has failed, and another one stands for the session.
+      for (const [key, text] of this.changes ?? []) live.apply(key, text)
+      live.expiry = record.expiry
+      live.metadata = record.metadata
+      live.principal = record.principal
+      live.createdAt = record.createdAt
+      live.revision++
+      this.record = live
     }
+    await this.store(live)
   }
 
   /** Goes on with the record that a renewal has put in the place of this one, and changes that. */
   private async follow(record: SessionRecord): Promise<void> {
-    const { store } = this.policy
-    const next = await store.successorOf(record)
-    try {
-      // Unless another save of this request was here first.
-      if (this.record === record) {
-        // What was meant for one user is nothing for the next.
-        if (next === null || isLeft(record, next)) this.lost(record)
-        else this.carryOver(record, next)
-      }
-      await this.saveChanges()
-    } finally {
-      if (next !== null) store.release(next)
+    const next = await this.policy.store.successorOf(record)
+    // Unless another save of this request was here first.
+    if (this.record === record) {
+      // What was meant for one user is nothing for the next.
+      if (next === null || isLeft(record, next)) this.lost(record)
+      else this.carryOver(record, next)
     }
+    await this.saveChanges()
   }
 
   private async saveInBackground(): Promise<void> {

@@ -247,7 +247,8 @@ export class WorkingRecord {
     const now = this.policy.now()
     const id = createSessionId()
     const expiresAt = deadline(this.policy.expiry, now, now, this.policy)
-    const record = this.policy.store.create(handleOf(id), now, now, expiresAt)
+    const start = { handle: handleOf(id), createdAt: now, lastSeenAt: now, expiresAt }
+    const record = this.policy.store.create(start)
     this.cookieBefore = this.cookie
     this.reset(record, id)
     this.cookie = 'set'

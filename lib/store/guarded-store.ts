@@ -19,6 +19,7 @@ export type OnStoreFailure = (operation: string, error: Error) => void
  * that who comes late follows them.
  */
 export class GuardedStore implements SessionStore {
+  readonly writers: SessionStore['writers']
   readonly #store: SessionStore
   readonly #onFailure: OnStoreFailure
   readonly #pending = new PendingWork()
@@ -26,7 +27,6 @@ export class GuardedStore implements SessionStore {
   readonly #renewals = new WeakMap<SessionRecord, Renewal>()
   readonly open: SessionStore['open']
   readonly create: SessionStore['create']
-  readonly release: SessionStore['release']
   // Here if the store has them: what they are missing from is told by that.
   readonly compareAndSet?: Required<SessionStore>['compareAndSet']
   readonly takeLease?: Required<SessionStore>['takeLease']
@@ -40,12 +40,12 @@ export class GuardedStore implements SessionStore {
   constructor(store: SessionStore, onFailure: OnStoreFailure = () => {}) {
     this.#store = store
     this.#onFailure = onFailure
+    this.writers = store.writers
     this.open = store.open.bind(store)
     this.create = store.create.bind(store)
-    this.release = store.release.bind(store)
     const { compareAndSet, takeLease, releaseLease, discard } = store
     const { lastCopyAt, noteCopy, stats, backup } = store
-    if (compareAndSet) {
+    if (store.writers === 'several' && compareAndSet) {
       this.compareAndSet = (record, ...change) =>
         this.#bound(SAVE, [record], () => compareAndSet.call(store, record, ...change))
     }
@@ -130,17 +130,12 @@ export class GuardedStore implements SessionStore {
       return this.#bound(DESTROY, [record], () => this.#store.destroy(record))
     }
     const successor = await this.successorOf(record)
-    if (successor === null) return
-    try {
-      await this.destroy(successor)
-    } finally {
-      this.release(successor)
-    }
+    if (successor !== null) await this.destroy(successor)
   }
 
   /**
-   * The record that a session goes on with since this one of it was renewed, here or elsewhere,
-   * held as by `load`; `null` if the session has ended.
+   * The record that a session goes on with since this one of it was renewed, here or elsewhere;
+   * `null` if the session has ended.
    */
   async successorOf(record: SessionRecord): Promise<SessionRecord | null> {
     const renewal = this.#renewals.get(record)
@@ -198,12 +193,8 @@ export class GuardedStore implements SessionStore {
     loading: SessionRecord | null | Promise<SessionRecord | null>
   ): SessionRecord | null | Promise<SessionRecord | null> {
     if (!(loading instanceof Promise)) return loading
-    // Nobody waits for it any more, and the store counts who holds it.
-    const release = (record: SessionRecord | null): void => {
-      if (record !== null) this.#store.release(record)
-    }
     return this.#pending
-      .run(LOAD, [], () => loading, release)
+      .run(LOAD, [], () => loading)
       .catch((error: unknown) => this.#refuse(LOAD, error))
   }
 

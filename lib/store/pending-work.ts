@@ -71,14 +71,8 @@ export class PendingWork {
    * Does something, and rejects if it takes too long.
    *
    * @param records what it writes; none if it only reads
-   * @param tooLate gets what comes when nobody waits for it any more
    */
-  run<T>(
-    operation: string,
-    records: readonly SessionRecord[],
-    work: () => Promise<T>,
-    tooLate?: (value: T) => void
-  ): Promise<T> {
+  run<T>(operation: string, records: readonly SessionRecord[], work: () => Promise<T>): Promise<T> {
     // In here, so that a store that throws instead of rejecting rejects.
     return new Promise<T>((resolve, reject) => {
       const working = work()
@@ -88,7 +82,6 @@ export class PendingWork {
       working.then(
         (value) => {
           this.#end(task)
-          if (task.late) tooLate?.(value)
           // The store leaves out what it has not written before another write of it was given up.
           const failure = records.find((record) => record.failure !== null)?.failure ?? null
           if (failure === null) resolve(value)

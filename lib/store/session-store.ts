@@ -1,4 +1,4 @@
-import type { SessionRecord } from '../record/record.js'
+import type { NewRecord, SessionRecord } from '../record/record.js'
 import type { BackupResult, LongOperation } from './long-operation.js'
 import type { StoreStats } from './stats.js'
 
@@ -35,19 +35,26 @@ export type SessionChanges = ReadonlyMap<string, string | undefined>
  * store must then hold what it held before, or be unreachable and say so as soon as it can: a
  * store never resolves for what it has not done.
  *
- * There are two kinds of stores. One that is the only writer keeps one live record per session,
- * which all requests share. One that several processes write to gives each load a record of its
- * own, and has `compareAndSet`.
+ * There are two kinds of stores, told apart by `writers`. One that is the only writer has one live
+ * record per session, which all requests share. One that several processes write to gives each load
+ * a record of its own.
+ *
+ * Nobody gives a record back. A single writer that does not keep all records in memory keeps a
+ * `WeakRef` to each that it has let go of, and so has the same object for as long as anybody else
+ * has it: a session that outlives its request, or a save that nobody awaits, needs no more.
  */
 export interface SessionStore {
+  /** Who writes what this store holds: this process alone, or several. */
+  readonly writers: 'one' | 'several'
+
   /** Called once, before the first request. Fails the registration if it rejects. */
   open(context: StoreContext): Promise<void>
 
   /**
    * A blank record of this store's kind for a new session. Nothing is stored, and nobody else
-   * can see it, before `save`. All times are in ms since 1970.
+   * can see it, before `save`.
    */
-  create(handle: string, createdAt: number, now: number, expiresAt: number): SessionRecord
+  create(start: NewRecord): SessionRecord
 
   /**
    * The record of the session with this id, or `null` if there is none, if it is past its time by
@@ -55,9 +62,9 @@ export interface SessionStore {
    * for a person to look at, and logged. A record in memory is returned at once, not as a promise,
    * unless its session is being ended: whether it is gone shows when that is durable.
    *
-   * A store that is the only writer returns the same object to all who hold it at one time: what
+   * A store that is the only writer returns the same object to all who have it at one time: what
    * one changes, all see. A record with a `failure` is never returned: it no longer stands for
-   * what is stored, which is then read anew. Each returned record must be given back with `release`.
+   * what is stored, which is then read anew.
    */
   load(id: string): SessionRecord | null | Promise<SessionRecord | null>
 
@@ -73,16 +80,9 @@ export interface SessionStore {
   read(handle: string): Promise<SessionRecord | null>
 
   /**
-   * The holder of a loaded or saved record needs it no longer. A single writer may let go of it
-   * then; where several write, the holder may still save it.
-   */
-  release(record: SessionRecord): void
-
-  /**
    * Stores a record, new or changed, and resolves when the write is durable. `changes` names the
    * keys that the caller changed, which the record itself already has; `null` if none. Saves of
-   * one session never overtake each other. The first save of a new record counts as a load: it is
-   * to be released too. A record with a `failure` is refused with it.
+   * one session never overtake each other. A record with a `failure` is refused with it.
    *
    * Saving a destroyed record changes nothing, and resolves when its end is durable; it rejects if
    * that fails, for then the session lives on without the change. If several processes write, so does
@@ -94,9 +94,9 @@ export interface SessionStore {
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void>
 
   /**
-   * Several writers only, and what tells them from others. Stores one key's encoded value
-   * (`undefined` deletes) if the one that is stored still is `expected` (`undefined` for none),
-   * in one atomic step, and resolves to whether it was. The record then has what is stored now,
+   * Several writers only, who must have it. Stores one key's encoded value (`undefined` deletes) if
+   * the one that is stored still is `expected` (`undefined` for none), in one atomic step, and
+   * resolves to whether it was. The record then has what is stored now,
    * be it ours or another's. If the session has ended, false, and the record is `destroyed`.
    *
    * `session.update` is built on it. Where there is one writer, the live record is what everybody
@@ -111,8 +111,7 @@ export interface SessionStore {
 
   /**
    * Puts `fresh`, a blank record that has been filled, in the place of `old` in one atomic step:
-   * when this resolves to true, `old` is dead and `destroyed`, and `fresh` is stored and held in
-   * its stead. False if several processes write and `old` has ended elsewhere: nothing is stored
+   * when this resolves to true, `old` is dead and `destroyed`, and `fresh` is stored in its stead. False if several processes write and `old` has ended elsewhere: nothing is stored
    * then, and both are `destroyed`.
    *
    * @param keep what `fresh` has of `old`: all data, none, or these keys. Several writers take that
@@ -140,8 +139,8 @@ export interface SessionStore {
 
   /**
    * Several writers only: the record that the session with this handle, which has ended, goes on
-   * with since another process renewed it, held as by `load`; `null` if there is none, or if that
-   * is more than an hour ago.
+   * with since another process renewed it; `null` if there is none, or if that is more than an hour
+   * ago.
    */
   loadSuccessor?(handle: string): Promise<SessionRecord | null>
 

@@ -32,13 +32,18 @@ const LOCK_TIMEOUT = duration(LONGEST_TIMER)
 export const memory: Check<number> = bytes(MIB)
 
 const METHODS: (keyof SessionStore)[] = ['open', 'create', 'load', 'loadByHandle', 'read']
-METHODS.push('release', 'save', 'replace', 'destroy', 'handlesOf', 'count')
-METHODS.push('records', 'putRecords', 'deleteExpired', 'close')
+METHODS.push('save', 'replace', 'destroy', 'handlesOf', 'count', 'records', 'putRecords')
+METHODS.push('deleteExpired', 'close')
 
 export function sessionStore(value: unknown, name: string): SessionStore {
   const store = anyObject(value, name)
-  const lacks = METHODS.find((method) => typeof store[method] !== 'function')
+  const several = store.writers === 'several'
+  const methods = several ? [...METHODS, 'compareAndSet'] : METHODS
+  const lacks = methods.find((method) => typeof store[method] !== 'function')
   if (lacks !== undefined) refuse(name, `must be a SessionStore, but has no method ${lacks}()`)
+  if (!several && store.writers !== 'one') {
+    refuse(name, 'must be a SessionStore, but its "writers" is neither "one" nor "several"')
+  }
   return value as SessionStore
 }
 

@@ -203,7 +203,7 @@ class EndedSessions {
   async #delete(handle: string): Promise<void> {
     const record = await this.#to.loadByHandle(handle)
     if (record === null) return
-    await this.#to.destroy(record).finally(() => this.#to.release(record))
+    await this.#to.destroy(record)
     this.deleted++
   }
 }

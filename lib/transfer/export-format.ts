@@ -129,12 +129,12 @@ function parseRecord(line: Fields): SessionRecord {
   for (const name of Object.keys(line)) {
     if (!FIELDS.has(name)) throw new LineProblem('has a field that no session has')
   }
-  const record = new SessionRecord(
-    parseHandle(line.handle),
-    parseTime(line.createdAt, 'createdAt'),
-    parseTime(line.lastSeenAt, 'lastSeenAt'),
-    parseTime(line.expiresAt, 'expiresAt')
-  )
+  const record = new SessionRecord({
+    handle: parseHandle(line.handle),
+    createdAt: parseTime(line.createdAt, 'createdAt'),
+    lastSeenAt: parseTime(line.lastSeenAt, 'lastSeenAt'),
+    expiresAt: parseTime(line.expiresAt, 'expiresAt')
+  })
   record.expiry = parseExpiry(line.expiry)
   record.principal = parsePrincipal(line.principal)
   record.metadata = parseMetadata(line)

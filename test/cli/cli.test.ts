@@ -107,11 +107,11 @@ test('revoke ends one session, or all of a user', async (t) => {
 test('a handle may begin with a dash', async (t) => {
   const path = join(await temporaryFolder(t), 'storage')
   const now = Date.now()
-  const { createdAt, lastSeenAt, expiresAt } = someRecord(0, now)
+  const some = someRecord(0, now)
   const handles = [`-${'A'.repeat(41)}Q`, `--json${'B'.repeat(36)}A`]
   await fill(
     path,
-    handles.map((handle) => new SessionRecord(handle, createdAt, lastSeenAt, expiresAt))
+    handles.map((handle) => new SessionRecord({ ...some, handle }))
   )
   t.match(await json(t, 'show', path, handles[0] ?? ''), { handle: handles[0] })
   t.match(await json(t, 'show', path, '-AAAAAAA'), { handle: handles[0] })

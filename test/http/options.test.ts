@@ -7,6 +7,11 @@ import { addCounter, cookieOf, listen, temporaryFolder } from '../support/app.js
 const store = new MemoryStore()
 const incomplete = { open() {}, close() {} } as unknown as MemoryStore
 
+/** A store that tells something else of who writes to it. */
+function storeOf(writers: unknown): MemoryStore {
+  return Object.assign(new MemoryStore(), { writers })
+}
+
 // Each of them but for one option is right.
 const wrong: [option: string, given: Record<string, unknown>][] = [
   ['path', {}],
@@ -21,6 +26,10 @@ const wrong: [option: string, given: Record<string, unknown>][] = [
   ['db', { db: new Proxy({ columnFamily() {}, ready() {}, write() {} }, {}) }],
   ['store', { store: incomplete }],
   ['store', { store: null }],
+  ['store', { store: storeOf(undefined) }],
+  ['store', { store: storeOf('many') }],
+  // It has no compareAndSet.
+  ['store', { store: storeOf('several') }],
   ['columnFamily', { path: 'a', columnFamily: '' }],
   ['columnFamily', { path: 'a', columnFamily: 5 }],
   ['columnFamily', { store, columnFamily: 'session' }],

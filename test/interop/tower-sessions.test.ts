@@ -156,13 +156,23 @@ test('SessionStore::create, save, load, delete, and deletion of expired ones', a
   const log = { debug() {}, info() {}, warn() {}, error() {} }
   await store.open({ now: clock.now, log })
   const id = createSessionId()
-  const record = store.create(handleOf(id), clock.time, clock.time, clock.time + 1000)
+  const record = store.create({
+    handle: handleOf(id),
+    createdAt: clock.time,
+    lastSeenAt: clock.time,
+    expiresAt: clock.time + 1000
+  })
   t.equal(await store.load(id), null)
   await store.save(record, null)
   t.ok(await store.load(id))
   await store.destroy(record)
   t.equal(await store.load(id), null)
-  const late = store.create(handleOf(createSessionId()), clock.time, clock.time, clock.time + 1000)
+  const late = store.create({
+    handle: handleOf(createSessionId()),
+    createdAt: clock.time,
+    lastSeenAt: clock.time,
+    expiresAt: clock.time + 1000
+  })
   await store.save(late, null)
   clock.advance({ seconds: 1 })
   t.equal(await store.deleteExpired(), 1)

@@ -64,7 +64,12 @@ function sessionWith(maxWait: number): SessionClass {
     updates: new Turnstile({ maxQueue: Number.POSITIVE_INFINITY, maxWait }),
     turns: new Turnstile()
   }
-  const record = store.create(handleOf(id), Date.now(), Date.now(), Date.now() + 1000)
+  const record = store.create({
+    handle: handleOf(id),
+    createdAt: Date.now(),
+    lastSeenAt: Date.now(),
+    expiresAt: Date.now() + 1000
+  })
   return new SessionClass(new UnitOfWork(policy, record, id, 'none'))
 }
 

@@ -65,7 +65,7 @@ test('whatever a store throws or rejects with becomes an error of ours, and is t
     told.push(operation)
   })
   const handle = handleOf(createSessionId())
-  const record = store.create(handle, 0, 0, Date.now() + 1000)
+  const record = store.create({ handle, createdAt: 0, lastSeenAt: 0, expiresAt: Date.now() + 1000 })
   const calls = [
     () => store.load(createSessionId()),
     () => store.loadByHandle(handle),
@@ -82,7 +82,12 @@ test('whatever a store throws or rejects with becomes an error of ours, and is t
 test('a record in memory is given at once', async (t) => {
   const store = new GuardedStore(new MemoryStore())
   const id = createSessionId()
-  const record = store.create(handleOf(id), 0, 0, Date.now() + 1000)
+  const record = store.create({
+    handle: handleOf(id),
+    createdAt: 0,
+    lastSeenAt: 0,
+    expiresAt: Date.now() + 1000
+  })
   await store.save(record, null)
   t.equal(store.load(id) as SessionRecord, record)
   t.equal(store.loadByHandle(handleOf(id)) as SessionRecord, record)

@@ -69,7 +69,12 @@ test('the number of sessions is exact while there are few, and an estimate beyon
     store.putRecords(
       Array.from({ length: count }, () => {
         const now = Date.now()
-        const record = new SessionRecord(handleOf(createSessionId()), now, now, now + 60_000)
+        const record = new SessionRecord({
+          handle: handleOf(createSessionId()),
+          createdAt: now,
+          lastSeenAt: now,
+          expiresAt: now + 60_000
+        })
         record.principal = 'ann'
         return record
       })

@@ -46,7 +46,12 @@ export class LmdbCrashRun {
   async start(): Promise<void> {
     const store = await this.#open()
     const now = Date.now()
-    const shared = store.create(this.#shared, now, now, now + HOUR)
+    const shared = store.create({
+      handle: this.#shared,
+      createdAt: now,
+      lastSeenAt: now,
+      expiresAt: now + HOUR
+    })
     shared.apply('total', '0')
     await store.save(shared, new Map(shared.data))
     await store.close()

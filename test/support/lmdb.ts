@@ -115,7 +115,7 @@ export async function storeSession(
 ): Promise<{ record: SessionRecord; handle: string }> {
   const now = Date.now()
   const handle = handleOf(createSessionId())
-  const record = store.create(handle, now, now, now + 60_000)
+  const record = store.create({ handle, createdAt: now, lastSeenAt: now, expiresAt: now + 60_000 })
   for (const [key, text] of Object.entries(data)) record.apply(key, text)
   await store.save(record, new Map(record.data))
   return { record, handle }

@@ -5,7 +5,12 @@ import { encodeValue } from '../../lib/record/value.js'
 /** A session with something in each of its fields, of the kinds that are easily lost. */
 export function someRecord(number: number, now: number, lifetime = 3_600_000): SessionRecord {
   const handle = someHandle()
-  const record = new SessionRecord(handle, now - 5000, now - 3000, now + lifetime)
+  const record = new SessionRecord({
+    handle,
+    createdAt: now - 5000,
+    lastSeenAt: now - 3000,
+    expiresAt: now + lifetime
+  })
   if (number % 2 === 0) record.expiry = onInactivity({ hours: 1 })
   record.principal = number % 4 === 3 ? null : `user ${number % 3}`
   record.metadata = encodeValue('', { agent: `phone ${number}` }, 1000)

@@ -93,7 +93,12 @@ test('any record survives as a line', (t) => {
   const entries = fc.array(fc.tuple(fc.string({ unit: 'binary' }), value))
   fc.assert(
     fc.property(time, time, principal, entries, value, (a, b, who, pairs, metadata) => {
-      const record = new SessionRecord(handleOf(createSessionId()), a, b, b)
+      const record = new SessionRecord({
+        handle: handleOf(createSessionId()),
+        createdAt: a,
+        lastSeenAt: b,
+        expiresAt: b
+      })
       record.principal = who
       record.expiry = { kind: 'date-time', at: a }
       try {
@@ -263,7 +268,6 @@ test('a copy is complete, and the next one copies only what has changed', async 
   const record = (await from.loadByHandle(handle)) as SessionRecord
   record.apply('counter', '1000')
   await from.save(record, null)
-  from.release(record)
   await to.putRecords([someRecord(1, Date.now())])
   t.same(await copySessions(from, to), {
     ...none,

@@ -30,7 +30,7 @@ export function decodeCookies(
   return candidates[0] ?? null
 }
 
-/** A session that was found, and is held. */
+/** A session that was found. */
 export interface Found {
   readonly cookie: DecodedCookie
   readonly record: SessionRecord
@@ -40,7 +40,7 @@ export interface Found {
  * The one of several candidates that is a live session. Two that are live leave the request
  * without a session: a neighbouring subdomain may have planted one of them.
  *
- * @throws whatever the store throws; nothing is held then
+ * @throws whatever the store throws
  */
 export async function findLive(
   store: SessionStore,
@@ -50,16 +50,7 @@ export async function findLive(
     cookie,
     record: await store.load(cookie.id)
   }))
-  const outcomes = await Promise.allSettled(loading)
-  const live: Found[] = []
-  let failure: { reason: unknown } | null = null
-  for (const outcome of outcomes) {
-    if (outcome.status === 'rejected') failure ??= outcome
-    else if (outcome.value.record !== null) live.push(outcome.value as Found)
-  }
-  const [only] = live
-  if (failure === null && live.length <= 1) return only ?? 'none'
-  for (const { record } of live) store.release(record)
-  if (failure !== null) throw failure.reason
-  return 'ambiguous'
+  const loaded = await Promise.all(loading)
+  const live = loaded.filter(({ record }) => record !== null) as Found[]
+  return live.length > 1 ? 'ambiguous' : (live[0] ?? 'none')
 }

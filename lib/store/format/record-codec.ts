@@ -2,6 +2,7 @@ import { crc32 } from 'node:zlib'
 import { RecordCorruptError } from '../../errors.js'
 import type { Expiry } from '../../record/expiry.js'
 import { keyToText, textToKey } from '../../record/key-text.js'
+import type { NewRecord } from '../../record/record.js'
 import { IndexedRecord } from './indexed-record.js'
 
 /**
@@ -84,9 +85,7 @@ function mostBytes(text: string): number {
   return text.length < LONG_TEXT ? 3 * text.length : Buffer.byteLength(text)
 }
 
-type RecordKind<T extends IndexedRecord> = new (
-  ...args: ConstructorParameters<typeof IndexedRecord>
-) => T
+type RecordKind<T extends IndexedRecord> = new (start: NewRecord) => T
 
 /**
  * @param Kind the store's own kind of record
@@ -111,12 +110,12 @@ export function decodeRecord(
     throw new RecordCorruptError('its checksum does not match')
   }
   if (bytes[0] !== VERSION) throw new RecordCorruptError(`it has the unknown version ${bytes[0]}`)
-  const record = new Kind(
+  const record = new Kind({
     handle,
-    bytes.readDoubleBE(2),
-    bytes.readDoubleBE(10),
-    bytes.readDoubleBE(18)
-  )
+    createdAt: bytes.readDoubleBE(2),
+    lastSeenAt: bytes.readDoubleBE(10),
+    expiresAt: bytes.readDoubleBE(18)
+  })
   record.expiry = readExpiry(bytes)
   record.indexedAt = bytes.readDoubleBE(26)
   readTexts(record, bytes, end)

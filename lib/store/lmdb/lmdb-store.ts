@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { InvalidHandleError, InvalidOptionError, RecordCorruptError } from '../../errors.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import { type Option, option, readOptions } from '../../record/option.js'
-import type { SessionRecord } from '../../record/record.js'
+import type { NewRecord, SessionRecord } from '../../record/record.js'
 import { identify } from '../folder.js'
 import { IndexedRecord } from '../format/indexed-record.js'
 import {
@@ -75,6 +75,7 @@ async function claim(path: string): Promise<string> {
  * Needs the package `lmdb`.
  */
 export class LmdbStore implements SessionStore {
+  readonly writers = 'several'
   readonly #path: string
   readonly #early: boolean
   readonly #opening: OpenOptions
@@ -130,8 +131,8 @@ export class LmdbStore implements SessionStore {
     )
   }
 
-  create(handle: string, createdAt: number, now: number, expiresAt: number): LmdbRecord {
-    return new LmdbRecord(handle, createdAt, now, expiresAt)
+  create(start: NewRecord): LmdbRecord {
+    return new LmdbRecord(start)
   }
 
   load(id: string): LmdbRecord | null | Promise<LmdbRecord | null> {
@@ -151,8 +152,6 @@ export class LmdbStore implements SessionStore {
   async read(handle: string): Promise<LmdbRecord | null> {
     return this.#read(handle)
   }
-
-  release(): void {}
 
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
     const own = record as LmdbRecord
@@ -207,8 +206,8 @@ export class LmdbStore implements SessionStore {
       this.#write([from.handle, to.handle], (session) => {
         const stored = this.#alive(from, session(from.handle))
         if (stored === null || from.known === null) return () => markDestroyed(from)
-        const { handle, createdAt, lastSeenAt, expiresAt } = to
-        const target = new IndexedRecord(handle, createdAt, lastSeenAt, expiresAt)
+        const { handle } = to
+        const target = new IndexedRecord(to)
         mergeInto(target, stored, to, from.known, keep)
         session(from.handle).moveTo(handle, this.#context.now() + HOUR)
         session(handle).put(target)
@@ -493,8 +492,7 @@ function merge(
 
 /** A copy for the store alone. */
 function indexed(record: SessionRecord): IndexedRecord {
-  const { handle, createdAt, lastSeenAt, expiresAt } = record
-  const copy = new IndexedRecord(handle, createdAt, lastSeenAt, expiresAt)
+  const copy = new IndexedRecord(record)
   copy.inherit(record, null)
   return copy
 }

@@ -1,6 +1,6 @@
 import { InvalidHandleError, StoreUnavailableError } from '../../errors.js'
 import { handleOf, isHandle } from '../../record/handle.js'
-import { SessionRecord } from '../../record/record.js'
+import { type NewRecord, SessionRecord } from '../../record/record.js'
 import { now } from '../../timers.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
@@ -10,6 +10,7 @@ import { NO_STATS, type StoreStats } from '../stats.js'
  * bounds how many there are, and expired ones are found by looking at all.
  */
 export class MemoryStore implements SessionStore {
+  readonly writers = 'one'
   readonly #records = new Map<string, SessionRecord>()
   /** As last saved: the live record already has what requests under way have set. */
   readonly #saved = new Map<string, SessionRecord>()
@@ -20,8 +21,8 @@ export class MemoryStore implements SessionStore {
     this.#now = context.now
   }
 
-  create(handle: string, createdAt: number, now: number, expiresAt: number): SessionRecord {
-    return new SessionRecord(handle, createdAt, now, expiresAt)
+  create(start: NewRecord): SessionRecord {
+    return new SessionRecord(start)
   }
 
   load(id: string): SessionRecord | null {
@@ -37,8 +38,6 @@ export class MemoryStore implements SessionStore {
     const saved = this.#saved.get(handle)
     return saved === undefined ? null : saved.copy()
   }
-
-  release(): void {}
 
   async save(record: SessionRecord, _changes: SessionChanges | null): Promise<void> {
     if (record.failure !== null) throw record.failure

@@ -72,12 +72,12 @@ export function messageOf(
 
 /** @throws {RecordCorruptError} */
 export function decodeHash(handle: string, fields: ReadonlyMap<string, string>): RedisRecord {
-  const record = new RedisRecord(
+  const record = new RedisRecord({
     handle,
-    numberIn(fields, 'created'),
-    numberIn(fields, 'seen'),
-    numberIn(fields, 'expires')
-  )
+    createdAt: numberIn(fields, 'created'),
+    lastSeenAt: numberIn(fields, 'seen'),
+    expiresAt: numberIn(fields, 'expires')
+  })
   record.expiry = textToExpiry(fields.get('expiry') ?? '')
   record.principal = fields.get('principal') || null
   record.metadata = fields.get('metadata') || null

@@ -14,7 +14,7 @@ import {
   refuse,
   string
 } from '../../record/option.js'
-import type { SessionRecord } from '../../record/record.js'
+import type { NewRecord, SessionRecord } from '../../record/record.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 import { type Claimant, Claims } from './claims.js'
@@ -62,6 +62,7 @@ const claims = new Claims()
  * Redis deletes expired sessions by itself. Session ids never leave the process.
  */
 export class RedisStore implements SessionStore {
+  readonly writers = 'several'
   readonly #place: Claimant
   readonly #keys: RedisKeys
   readonly #server: RedisServer
@@ -88,8 +89,8 @@ export class RedisStore implements SessionStore {
     }
   }
 
-  create(handle: string, createdAt: number, now: number, expiresAt: number): RedisRecord {
-    return new RedisRecord(handle, createdAt, now, expiresAt)
+  create(start: NewRecord): RedisRecord {
+    return new RedisRecord(start)
   }
 
   load(id: string): Promise<RedisRecord | null> {
@@ -111,8 +112,6 @@ export class RedisStore implements SessionStore {
     const fields = await this.#fields(handle)
     return fields.size === 0 ? null : decodeHash(handle, fields)
   }
-
-  release(): void {}
 
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
     return this.#writer.save(record as RedisRecord, changes)

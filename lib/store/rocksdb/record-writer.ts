@@ -75,8 +75,7 @@ export class RecordWriter {
   overwrite(record: SessionRecord, found: LiveRecord | null): Promise<void> {
     const evicted = found?.failure === null && !found.destroyed ? found : undefined
     const old = this.#cache.get(record.handle) ?? evicted
-    const { handle, createdAt, lastSeenAt, expiresAt } = record
-    const fresh = new LiveRecord(handle, createdAt, lastSeenAt, expiresAt)
+    const fresh = new LiveRecord(record)
     fresh.inherit(record, null)
     if (old !== undefined) {
       old.failure ??= new StoreUnavailableError('save a session that an import has replaced')

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { DatabaseOpenError, InvalidHandleError, isOurs, StoreDamagedError } from '../../errors.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
-import type { SessionRecord } from '../../record/record.js'
+import type { NewRecord, SessionRecord } from '../../record/record.js'
 import { META_KEY } from '../format/keys.js'
 import { encodeMeta, type FormatMeta } from '../format/meta.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
@@ -50,6 +50,7 @@ export interface RocksDBStoreOptions {
  * session that is in use.
  */
 export class RocksDBStore implements SessionStore {
+  readonly writers = 'one'
   readonly #options: RocksDBStoreOptions
   readonly #cache: RecordCache
   #context!: StoreContext
@@ -121,8 +122,8 @@ export class RocksDBStore implements SessionStore {
     )
   }
 
-  create(handle: string, createdAt: number, now: number, expiresAt: number): LiveRecord {
-    return new LiveRecord(handle, createdAt, now, expiresAt)
+  create(start: NewRecord): LiveRecord {
+    return new LiveRecord(start)
   }
 
   load(id: string): LiveRecord | null | Promise<LiveRecord | null> {
@@ -155,8 +156,6 @@ export class RocksDBStore implements SessionStore {
     await this.#commit.settled()
     return this.#live.read(handle)
   }
-
-  release(_record?: SessionRecord): void {}
 
   save(record: SessionRecord, _changes: SessionChanges | null): Promise<void> {
     return this.#writer.save(record as LiveRecord)

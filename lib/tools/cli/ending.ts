@@ -100,8 +100,7 @@ async function revokeAll(store: SessionStore, principal: string): Promise<number
 
 async function isUnreadable(store: SessionStore, handle: string): Promise<boolean> {
   try {
-    const record = await store.loadByHandle(handle)
-    if (record !== null) store.release(record)
+    await store.loadByHandle(handle)
     return false
   } catch (error) {
     if (error instanceof StoreDamagedError) return true
@@ -113,7 +112,6 @@ async function destroy(store: SessionStore, handle: string): Promise<number> {
   const record = await store.loadByHandle(handle)
   if (record === null) return 0
   await store.destroy(record)
-  store.release(record)
   return 1
 }
 

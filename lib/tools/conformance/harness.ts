@@ -86,9 +86,9 @@ export async function runCase(place: StorePlace, { run, needs }: Case): Promise<
 function isMet(needs: Case['needs'], place: StorePlace, store: SessionStore): boolean {
   switch (needs) {
     case 'one writer':
-      return store.compareAndSet === undefined
+      return store.writers === 'one'
     case 'several writers':
-      return store.compareAndSet !== undefined
+      return store.writers === 'several'
     case 'durable':
       return place.durable !== false
     case 'break':
@@ -108,7 +108,12 @@ export function newRecord(
   const id = createSessionId()
   const { principal = null, lifetime = LIFETIME, data = { counter: '1' } } = fields
   const { time } = clock
-  const record = store.create(handleOf(id), time - 5, time - 3, time + lifetime)
+  const record = store.create({
+    handle: handleOf(id),
+    createdAt: time - 5,
+    lastSeenAt: time - 3,
+    expiresAt: time + lifetime
+  })
   record.expiry = onInactivity(lifetime)
   record.principal = principal
   record.metadata = '{"agent":"é"}'

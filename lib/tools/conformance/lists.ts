@@ -54,7 +54,6 @@ export const listCases: Case[] = [
         listed.push(...handles)
         const held = await Promise.all(handles.map((handle) => loaded(store, handle)))
         await Promise.all(held.map((record) => store.destroy(record)))
-        for (const record of held) store.release(record)
       }
       assert.deepEqual(listed.sort(), records.map(({ handle }) => handle).sort())
       assert.deepEqual(await handlesOf(store, 'ann'), [])
@@ -112,7 +111,12 @@ export const listCases: Case[] = [
     async run(harness) {
       const { store, clock } = harness
       const { record } = newRecord(harness)
-      const foreign = new SessionRecord(record.handle, 1, 2, clock.time + LIFETIME)
+      const foreign = new SessionRecord({
+        handle: record.handle,
+        createdAt: 1,
+        lastSeenAt: 2,
+        expiresAt: clock.time + LIFETIME
+      })
       foreign.inherit(record, null)
       foreign.principal = 'ann'
       await store.putRecords([])

@@ -63,7 +63,6 @@ export const severalWritersCases: Case[] = [
       await saveChanges(store, one, { a: '1', counter: undefined })
       await saveChanges(second, other, { b: '2' })
       assert.deepEqual(await storedData(store, handle), { a: '1', b: '2' })
-      store.release(one)
       await saveChanges(store, one, { c: '3' })
       assert.deepEqual(await storedData(second, handle), { a: '1', b: '2', c: '3' })
     }
@@ -255,7 +254,8 @@ export const severalWritersCases: Case[] = [
     needs,
     async run(harness) {
       const { other, store, second, handle } = await inTwoHands(harness)
-      const put = new SessionRecord(handle, 1, 2, harness.clock.time + MINUTE)
+      const expiresAt = harness.clock.time + MINUTE
+      const put = new SessionRecord({ handle, createdAt: 1, lastSeenAt: 2, expiresAt })
       await store.putRecords([put])
       await saveChanges(second, other, { counter: '2' })
       assert.equal(other.destroyed, true)

@@ -34,9 +34,7 @@ export class ExpressSessions {
 
   async read(sid: string): Promise<ExpressSession | null> {
     const record = await this.#store.loadByHandle(handle(sid))
-    if (record === null) return null
-    this.#store.release(record)
-    return toSession(record)
+    return record === null ? null : toSession(record)
   }
 
   async write(sid: string, session: ExpressSession): Promise<void> {
@@ -99,7 +97,8 @@ export class ExpressSessions {
     const now = this.#now()
     const found = await this.#store.loadByHandle(name)
     if (found === null && !whole) return
-    const record = found ?? this.#store.create(name, now, now, expiresAt)
+    const start = { handle: name, createdAt: now, lastSeenAt: now, expiresAt }
+    const record = found ?? this.#store.create(start)
     const changes = new Map<string, string | undefined>(entries)
     if (whole)
       for (const key of record.data.keys()) if (!changes.has(key)) changes.set(key, undefined)
@@ -110,16 +109,14 @@ export class ExpressSessions {
     record.lastSeenAt = now
     record.expiresAt = expiresAt
     record.expiry = { kind: 'date-time', at: expiresAt }
-    await this.#store.save(record, changes).finally(() => this.#store.release(record))
+    await this.#store.save(record, changes)
   }
 
   async #end(name: string): Promise<void> {
     const order = this.ended.next()
     await this.#inTurn(name, async () => {
       const record = await this.#store.loadByHandle(name)
-      if (record !== null) {
-        await this.#store.destroy(record).finally(() => this.#store.release(record))
-      }
+      if (record !== null) await this.#store.destroy(record)
       this.ended.add(name, order)
     })
   }

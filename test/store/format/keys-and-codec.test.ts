@@ -104,7 +104,10 @@ const anyRecord = fc
     data: fc.array(fc.tuple(anyText, fc.string({ unit: 'grapheme' })))
   })
   .map(({ handle, times: [created, seen, expires, indexed], data, ...rest }) => {
-    const record = Object.assign(new IndexedRecord(handle, created, seen, expires), rest)
+    const record = Object.assign(
+      new IndexedRecord({ handle, createdAt: created, lastSeenAt: seen, expiresAt: expires }),
+      rest
+    )
     record.indexedAt = indexed
     for (const [key, text] of data) record.apply(key, text)
     return record
@@ -142,7 +145,7 @@ test('every record comes back exactly', async (t) => {
 })
 
 function sample(): { record: IndexedRecord; key: Buffer; bytes: Buffer } {
-  const record = new IndexedRecord(handle(), 1, 2, 3)
+  const record = new IndexedRecord({ handle: handle(), createdAt: 1, lastSeenAt: 2, expiresAt: 3 })
   record.indexedAt = 3
   record.principal = 'ann'
   record.apply('counter', '1')

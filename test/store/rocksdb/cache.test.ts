@@ -23,7 +23,12 @@ function heapUsed(): number {
 }
 
 function record(size = 0): LiveRecord {
-  const made = new LiveRecord(randomBytes(32).toString('base64url'), 0, 0, 0)
+  const made = new LiveRecord({
+    handle: randomBytes(32).toString('base64url'),
+    createdAt: 0,
+    lastSeenAt: 0,
+    expiresAt: 0
+  })
   if (size > 0) made.apply('data', JSON.stringify('x'.repeat(size)))
   return made
 }
@@ -140,7 +145,12 @@ test('the weight of a record is near what it takes', async (t) => {
     const records: LiveRecord[] = []
     const before = heapUsed()
     for (let index = 0; index < 5000; index++) {
-      const one = new LiveRecord(randomBytes(32).toString('base64url'), 0, 0, 0)
+      const one = new LiveRecord({
+        handle: randomBytes(32).toString('base64url'),
+        createdAt: 0,
+        lastSeenAt: 0,
+        expiresAt: 0
+      })
       for (const key of ['user', 'cart']) one.apply(key, Buffer.from(text).toString())
       records.push(one)
     }
