@@ -3,6 +3,9 @@ import { InvalidHandleError } from '../errors.js'
 import type { Expiry } from './expiry.js'
 import { isHandle, shortHandle } from './handle.js'
 
+/** A field and no WeakMap, which each request would ask; a symbol, as it is no store's business. */
+export const SESSION_NOTES: unique symbol = Symbol('what sessions note of a record')
+
 /** What a record begins with; a record is one itself, so that another can be made of it. */
 export interface NewRecord {
   /** SHA-256 of the session id in base64url. */
@@ -18,6 +21,8 @@ export interface NewRecord {
  * (see `value.ts`): text is immutable, so nobody who reads a record can change it unseen.
  */
 export class SessionRecord {
+  /** What sessions note beside it, for all who share it; nothing of it is stored. */
+  [SESSION_NOTES]: object | null = null
   /** SHA-256 of the session id in base64url; the id itself is not part of a record. */
   readonly handle: string
   /** In ms since 1970, as are all times here. A login begins a session anew. */
@@ -34,20 +39,10 @@ export class SessionRecord {
   readonly data = new Map<string, string>()
   /** Bytes that keys and encoded values take in UTF-8. */
   size = 0
-  /** UTF-16 units of the same texts: as many as bytes if all of them are ASCII. */
-  length = 0
   /** Destroyed, regenerated or revoked: nothing may bring it back. */
   destroyed = false
   /** Why this object no longer stands for what is stored; its holders must not save it. */
   failure: Error | null = null
-  /** Counts what sessions change of it, and how much of that is known to be stored. */
-  revision = 0
-  storedRevision = 0
-  /** As last stored; the exact ones may be ahead. */
-  storedSeenAt: number
-  storedExpiresAt: number
-  /** As the visitor's cookie was last told; `expiresAt` may be ahead. */
-  toldExpiresAt: number
 
   /** @throws {InvalidHandleError} `SLED_SESSION_INVALID_HANDLE` */
   constructor({ handle, createdAt, lastSeenAt, expiresAt }: NewRecord) {
@@ -56,9 +51,6 @@ export class SessionRecord {
     this.createdAt = createdAt
     this.lastSeenAt = lastSeenAt
     this.expiresAt = expiresAt
-    this.storedSeenAt = lastSeenAt
-    this.storedExpiresAt = expiresAt
-    this.toldExpiresAt = expiresAt
   }
 
   /** In consoles and logs it shows neither data nor, in the records of some stores, the id. */
@@ -69,16 +61,12 @@ export class SessionRecord {
   /** Sets or, with `undefined`, deletes one key. */
   apply(key: string, text: string | undefined): void {
     const previous = this.data.get(key)
-    if (previous !== undefined) {
-      this.size -= entrySize(key, previous)
-      this.length -= key.length + previous.length
-    }
+    if (previous !== undefined) this.size -= entrySize(key, previous)
     if (text === undefined) {
       this.data.delete(key)
     } else {
       this.data.set(key, text)
       this.size += entrySize(key, text)
-      this.length += key.length + text.length
     }
   }
 

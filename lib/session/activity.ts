@@ -1,5 +1,6 @@
 import { deadline, defaultTouchInterval } from '../record/expiry.js'
 import type { SessionRecord } from '../record/record.js'
+import { notesOf } from './notes.js'
 import type { Registration } from './registration.js'
 
 /** What a visit alone, of which nothing else is to be stored, must tell the store and the browser. */
@@ -35,19 +36,22 @@ export function whatIsDue(
 
 /** Whether the store has so much too early a last use, or too late a deadline, that a write pays. */
 function isStoreBehind(record: SessionRecord, interval: number): boolean {
-  const { lastSeenAt, storedSeenAt, expiresAt, storedExpiresAt } = record
+  const { lastSeenAt, expiresAt } = record
+  const { storedSeenAt, storedExpiresAt } = notesOf(record)
   return lastSeenAt - storedSeenAt >= interval || storedExpiresAt - expiresAt >= interval
 }
 
 /** Whether the deadline is so far from the cookie's, either way, that the browser must be told. */
 function isCookieBehind(record: SessionRecord, policy: Registration, interval: number): boolean {
   const { kind } = record.expiry ?? policy.expiry
-  return kind !== 'session-end' && Math.abs(record.expiresAt - record.toldExpiresAt) >= interval
+  if (kind === 'session-end') return false
+  return Math.abs(record.expiresAt - notesOf(record).toldExpiresAt) >= interval
 }
 
 /** Moves a record's deadline in memory, where it is always exact. */
 export function noteActivity(record: SessionRecord, policy: Registration): void {
   const now = policy.now()
+  notesOf(record)
   record.lastSeenAt = now
   record.expiresAt = deadline(record.expiry ?? policy.expiry, record.createdAt, now, policy)
 }

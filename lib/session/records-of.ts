@@ -10,9 +10,9 @@ const MOST_BYTES = 1024 * 1024
 const FIRST = 16
 
 /**
- * The records of a user's sessions, a batch at a time, so that they are in memory only until the next
- * batch is asked for; however many there are, others get their turn in between. What cannot be read is told to
- * `onUnreadable` before the batch that it would be in, which may be empty.
+ * The records of a user's sessions, a batch at a time: however many there are, few are in memory at
+ * one time, and others get their turn in between. What cannot be read is told to `onUnreadable`
+ * before the batch that it would be in, which may be empty.
  */
 export async function* recordsOf(
   store: SessionStore,

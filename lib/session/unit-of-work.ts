@@ -5,6 +5,7 @@ import type { SessionRecord } from '../record/record.js'
 import { noteActivity, noteResponse, whatIsDue } from './activity.js'
 import { Attended } from './attended.js'
 import { type Holder, type HolderChange, isLeft, isLogin, isSilent, type Keep } from './login.js'
+import { notesOf } from './notes.js'
 import type { Registration } from './registration.js'
 import type { Leave } from './turnstile.js'
 import { type CookieAction, WorkingRecord } from './working-record.js'
@@ -125,7 +126,7 @@ export class UnitOfWork extends WorkingRecord {
       return action === 'clear' ? 'clear' : 'none'
     }
     if (action !== 'set' && !whatIsDue('response', record, this.policy).cookie) return 'none'
-    record.toldExpiresAt = record.expiresAt
+    notesOf(record).toldExpiresAt = record.expiresAt
     return 'set'
   }
 
@@ -257,10 +258,11 @@ export class UnitOfWork extends WorkingRecord {
     }
     this.stored = true
     // Until it is stored, setting again what it has is worth a write.
-    const revision = ++fresh.revision
+    const notes = notesOf(fresh)
+    const revision = ++notes.revision
     const replacing = this.replace(old, fresh, keep)
     return this.settle(replacing, (replaced) => {
-      fresh.storedRevision = Math.max(fresh.storedRevision, revision)
+      notes.storedRevision = Math.max(notes.storedRevision, revision)
       if (replaced) announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
       else this.vanished(fresh)
     })
@@ -389,19 +391,20 @@ export class UnitOfWork extends WorkingRecord {
   private write(record: SessionRecord, done: Done): void {
     const { changes } = this
     const first = !this.stored
-    const { revision } = record
+    const notes = notesOf(record)
+    const { revision } = notes
     this.changes = null
     this.dirty = false
     this.stored = true
     if (changes !== null) noteActivity(record, this.policy)
-    record.storedSeenAt = record.lastSeenAt
-    record.storedExpiresAt = record.expiresAt
+    notes.storedSeenAt = record.lastSeenAt
+    notes.storedExpiresAt = record.expiresAt
     const failed = (error: Error): void => {
       if (first) this.stored = false
       done(error)
     }
     this.policy.store.save(record, changes).then(() => {
-      record.storedRevision = Math.max(record.storedRevision, revision)
+      notes.storedRevision = Math.max(notes.storedRevision, revision)
       // Unless this request itself has ended it meanwhile, and is on another by now.
       if (record.destroyed && this.record === record) {
         if (this.isDead(record)) this.lost(record)
@@ -465,7 +468,7 @@ export class UnitOfWork extends WorkingRecord {
       live.metadata = record.metadata
       live.principal = record.principal
       live.createdAt = record.createdAt
-      live.revision++
+      notesOf(live).revision++
       this.record = live
     }
     await this.store(live)

@@ -7,6 +7,7 @@ import { decodeValue, encodeValue, isMutable } from '../record/value.js'
 import { noteActivity } from './activity.js'
 import { HandedOutValues } from './handed-out-values.js'
 import { type Holder, type HolderChange, isLeft, isLogin } from './login.js'
+import { notesOf } from './notes.js'
 import type { Registration } from './registration.js'
 
 /** What the response must tell the browser about its session cookie. */
@@ -161,7 +162,7 @@ export class WorkingRecord {
     if (this.isClean && isSameExpiry(record.expiry, expiry)) return
     tellIfCapped(expiry, this.policy)
     record.expiry = expiry
-    record.revision++
+    notesOf(record).revision++
     noteActivity(record, this.policy)
     this.markDirty()
     this.cookie = 'set'
@@ -178,14 +179,16 @@ export class WorkingRecord {
     if (metadata === (record?.metadata ?? null) && (record === null || this.isClean)) return
     const own = this.own()
     own.metadata = metadata
-    own.revision++
+    notesOf(own).revision++
     this.markDirty()
   }
 
   /** Whether all that others see of the record is stored: only then does setting it again add nothing. */
   protected get isClean(): boolean {
     const { record } = this
-    return this.stored && record !== null && record.revision === record.storedRevision
+    if (!this.stored || record === null) return false
+    const { revision, storedRevision } = notesOf(record)
+    return revision === storedRevision
   }
 
   private isStoredAs(key: string, text: string): boolean {
@@ -201,7 +204,7 @@ export class WorkingRecord {
     const expiry = this.expiryFor(holder, false)
     const same = record.principal === holder.principal && record.metadata === holder.metadata
     if (same && expiry === record.expiry && this.isClean) return
-    record.revision++
+    notesOf(record).revision++
     if (expiry !== record.expiry) this.cookie = 'set'
     record.expiry = expiry
     if (isLogin(record, holder)) record.createdAt = this.policy.now()
@@ -308,7 +311,7 @@ export class WorkingRecord {
     if (from.metadata !== followed?.metadata) next.metadata = from.metadata
     if (from.expiry !== followed?.expiry) next.expiry = from.expiry
     if (!dirty) return
-    next.revision++
+    notesOf(next).revision++
     noteActivity(next, this.policy)
     this.markDirty()
   }
@@ -324,7 +327,7 @@ export class WorkingRecord {
     const record = this.own()
     if (text !== undefined) checkSize(record, key, text, this.policy.maxRecordSize)
     record.apply(key, text)
-    record.revision++
+    notesOf(record).revision++
     this.changes ??= new Map()
     this.changes.set(key, text)
     this.markDirty()
