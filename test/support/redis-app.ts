@@ -4,9 +4,10 @@ import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import { Redis } from 'ioredis'
 import { createClient } from 'redis'
 import type { Test } from 'tap'
-import type { SledSessionOptions } from '../../lib/index.js'
+import type { Session, SledSessionOptions } from '../../lib/index.js'
 import type { RedisClient, RedisStore } from '../../lib/redis.js'
 import { createApp } from './app.js'
+import { type RedisProcess, startRedis } from './redis.js'
 
 /** Ready clients of both packages, with the settings that they come with; closed after the test. */
 export const CLIENTS: Record<string, (t: Test, url: string) => Promise<RedisClient>> = {
@@ -50,4 +51,43 @@ export async function redisStoreOfAnotherProcess(
   const module = `../../lib/store/redis/redis-store.js?process=${++processes}`
   const loaded = (await import(module)) as { RedisStore: typeof RedisStore }
   return new loaded.RedisStore(options)
+}
+
+/** A Redis of one test. */
+export async function redisFor(t: Test, options: string[] = []): Promise<RedisProcess> {
+  const server = await startRedis(options)
+  t.teardown(() => server.stop())
+  return server
+}
+
+/** A client of it, connected. */
+export async function clientFor(t: Test, server: RedisProcess) {
+  const client = createClient({ url: server.url })
+  client.on('error', () => {})
+  await client.connect()
+  t.teardown(() => client.destroy())
+  return client
+}
+
+/** Two applications on one Redis, each as a process of its own would be. */
+export async function pair(t: Test, options: SledSessionOptions = {}) {
+  const client = await clientFor(t, await redisFor(t))
+  const prefix = somePrefix()
+  const lines: string[] = []
+  const logger = { level: 'debug', stream: { write: (line: string) => lines.push(line) } }
+  const one = await createRedisApp(t, { client, prefix }, options, { logger })
+  const other = await createRedisApp(t, { client, prefix }, options)
+  return { one, other, client, prefix, lines }
+}
+
+/** A session of one application, with its id. */
+export async function begin(app: FastifyInstance, fill: (session: Session) => void) {
+  const fresh = { id: '', handle: '' }
+  app.get('/begin', async ({ session }) => {
+    fill(session)
+    fresh.id = session.id ?? ''
+    fresh.handle = session.handle ?? ''
+  })
+  await app.inject('/begin')
+  return fresh
 }

@@ -1,72 +1,23 @@
 import { inspect } from 'node:util'
 import { Cluster, Redis } from 'ioredis'
-import { createClient, createCluster } from 'redis'
-import type { Test } from 'tap'
-import {
-  copySessions,
-  onInactivity,
-  openSessionStore,
-  type Session,
-  type SessionStore,
-  type SledSessionOptions
-} from '../../../lib/index.js'
+import { createCluster } from 'redis'
+import { onInactivity } from '../../../lib/index.js'
 import { handleOf } from '../../../lib/record/handle.js'
-import { connectRedisStore, type RedisClient, RedisStore } from '../../../lib/redis.js'
-import {
-  addCounter,
-  cookieOf,
-  createApp,
-  listen,
-  TestClock,
-  temporaryFolder
-} from '../../support/app.js'
-import { Gate } from '../../support/gate.js'
+import { type RedisClient, RedisStore } from '../../../lib/redis.js'
+import { addCounter, cookieOf, listen, TestClock } from '../../support/app.js'
 import { testWith } from '../../support/needs.js'
-import { type RedisProcess, startRedis } from '../../support/redis.js'
-import { CLIENTS, createRedisApp, somePrefix } from '../../support/redis-app.js'
+import {
+  begin,
+  CLIENTS,
+  clientFor,
+  createRedisApp,
+  pair,
+  redisFor,
+  somePrefix
+} from '../../support/redis-app.js'
 import { until } from '../../support/until.js'
 
 const test = testWith('redis-server')
-
-async function redisFor(t: Test, options: string[] = []): Promise<RedisProcess> {
-  const server = await startRedis(options)
-  t.teardown(() => server.stop())
-  return server
-}
-
-async function clientFor(t: Test, server: RedisProcess) {
-  const client = createClient({ url: server.url })
-  client.on('error', () => {})
-  await client.connect()
-  t.teardown(() => client.destroy())
-  return client
-}
-
-/** Two applications on one Redis, each as a process of its own would be. */
-async function pair(t: Test, options: SledSessionOptions = {}) {
-  const client = await clientFor(t, await redisFor(t))
-  const prefix = somePrefix()
-  const lines: string[] = []
-  const logger = { level: 'debug', stream: { write: (line: string) => lines.push(line) } }
-  const one = await createRedisApp(t, { client, prefix }, options, { logger })
-  const other = await createRedisApp(t, { client, prefix }, options)
-  return { one, other, client, prefix, lines }
-}
-
-/** A session of one application, with its id. */
-async function begin(
-  app: Awaited<ReturnType<typeof pair>>['one'],
-  fill: (session: Session) => void
-) {
-  const fresh = { id: '', handle: '' }
-  app.get('/begin', async ({ session }) => {
-    fill(session)
-    fresh.id = session.id ?? ''
-    fresh.handle = session.handle ?? ''
-  })
-  await app.inject('/begin')
-  return fresh
-}
 
 for (const [name, connect] of Object.entries(CLIENTS)) {
   test(`${name}: while Redis is frozen or gone requests get a 503 at once, and then work again`, async (t) => {
@@ -145,148 +96,6 @@ test('an expired session is gone by the clock that was given, and by its own tim
   t.equal(await other.sessions.get(handle), null)
   t.equal(await one.sessions.deleteExpired(), 1)
   t.same(await client.keys('*'), [])
-})
-
-test('update runs again with what another process has stored', async (t) => {
-  const { one, other } = await pair(t)
-  const { handle } = await begin(one, (session) => session.set('counter', 1))
-  const inHand = new Gate()
-  const go = new Gate()
-  const seen: unknown[] = []
-  const session = await one.sessions.get(handle)
-  const updating = session?.update('counter', async (counter = 0) => {
-    seen.push(counter)
-    inHand.open()
-    await go.opened
-    return counter + 1
-  })
-  await inHand.opened
-  const theirs = await other.sessions.get(handle)
-  t.equal(await theirs?.update('counter', (counter = 0) => counter + 10), 11)
-  go.open()
-  t.equal(await updating, 12)
-  t.same(seen, [1, 11])
-  t.equal(session?.get('counter'), 12)
-  t.equal(session?.isModified, false, 'it is stored already')
-})
-
-test('what fn changed in place in vain is not saved', async (t) => {
-  const { one, other } = await pair(t)
-  const { handle } = await begin(one, (session) => session.set('list', ['a']))
-  const session = await one.sessions.get(handle)
-  const theirs = await other.sessions.get(handle)
-  let runs = 0
-  await session?.update<string[]>('list', async (list = []) => {
-    if (runs++ === 0) await theirs?.update<string[]>('list', (old = []) => [...old, 'theirs'])
-    list.push('mine')
-    return list
-  })
-  await session?.save()
-  t.same((await other.sessions.get(handle))?.get('list'), ['a', 'theirs', 'mine'])
-})
-
-test('update builds on what its own request has set, and respects the size limit', async (t) => {
-  const { one, other } = await pair(t, { maxRecordSize: 300 })
-  const { handle } = await begin(one, (session) => session.set('list', ['a']))
-  const session = (await one.sessions.get(handle)) as Session
-  session.get<string[]>('list')?.push('b')
-  const list = await session.update<string[]>('list', (old = []) => {
-    session.set('list', ['not this'])
-    return [...old, 'c']
-  })
-  t.same(list, ['a', 'b', 'c'])
-  await t.rejects(
-    session.update('other', () => 'x'.repeat(400)),
-    {
-      code: 'SLED_SESSION_TOO_LARGE'
-    }
-  )
-  list.push('d')
-  await session.save()
-  t.same((await other.sessions.get(handle))?.get('list'), ['a', 'b', 'c', 'd'])
-})
-
-test('update gives up on a value that others change all the time', async (t) => {
-  const { one, other } = await pair(t)
-  const { handle } = await begin(one, (session) => session.set('counter', 1))
-  const session = (await one.sessions.get(handle)) as Session
-  const theirs = await other.sessions.get(handle)
-  const updating = session.update('counter', async (counter = 0) => {
-    await theirs?.update('counter', (old = 0) => old + 1)
-    return counter
-  })
-  await t.rejects(updating, { code: 'SLED_SESSION_BUSY' })
-})
-
-test('update of a session that has ended elsewhere drops the value', async (t) => {
-  const { one, other, lines } = await pair(t)
-  const { handle } = await begin(one, (session) => session.set('counter', 1))
-  const session = await one.sessions.get(handle)
-  await other.sessions.revoke(handle)
-  t.equal(await session?.update('counter', (counter = 0) => counter + 1), 2)
-  t.equal(session?.isDestroyed, true)
-  t.equal(await one.sessions.get(handle), null)
-  t.ok(lines.some((line) => /changes were dropped/.test(line)))
-})
-
-test('reload gets what another process has stored', async (t) => {
-  const { one, other } = await pair(t)
-  const { handle } = await begin(one, (session) => session.set('counter', 1))
-  const session = await one.sessions.get(handle)
-  await other.sessions.update(handle, (theirs) => {
-    theirs.set('other', true)
-    theirs.metadata = 'phone'
-  })
-  session?.set('counter', 5)
-  await session?.reload()
-  t.same(session?.entries(), [
-    ['counter', 1],
-    ['other', true]
-  ])
-  t.equal(session?.metadata, 'phone')
-  await other.sessions.revoke(handle)
-  await session?.reload()
-  t.equal(session?.isNew, true)
-  t.equal(session?.isEmpty, true)
-})
-
-test('a login whose session has ended elsewhere begins a new one', async (t) => {
-  const { one, other } = await pair(t)
-  let handle = ''
-  one.get('/login', async ({ session }) => {
-    await other.sessions.revoke(handle)
-    await session.setPrincipal('ann')
-  })
-  one.get('/logout', async ({ session }) => {
-    await other.sessions.revokeAll('ann')
-    await session.setPrincipal(null)
-    return { isNew: session.isNew }
-  })
-  const begun = await begin(one, (session) => session.set('counter', 1))
-  handle = begun.handle
-  const login = await one.inject({ url: '/login', cookies: { id: begun.id } })
-  const { value } = login.cookies[0] ?? { value: '' }
-  const found = await other.sessions.get(value)
-  t.equal(found?.principal, 'ann')
-  t.equal(found?.get('counter'), undefined, 'of the ended session nothing is left')
-  const logout = await one.inject({ url: '/logout', cookies: { id: value } })
-  t.same(logout.json(), { isNew: true })
-  t.same(logout.cookies, [])
-  t.equal(await one.sessions.count(), 0)
-})
-
-test('exclusive routes work on what the request before has stored', async (t) => {
-  const { one } = await pair(t)
-  one.get('/', { config: { session: { exclusive: { maxQueue: 100 } } } }, async ({ session }) => {
-    const counter = session.get('counter') ?? 0
-    await new Promise((resolve) => setImmediate(resolve))
-    session.set('counter', counter + 1)
-    return String(counter)
-  })
-  const first = await one.inject('/')
-  const cookies = { id: first.cookies[0]?.value ?? '' }
-  await Promise.all(Array.from({ length: 20 }, () => one.inject({ url: '/', cookies })))
-  t.equal((await one.inject({ url: '/', cookies })).body, '21')
 })
 
 test('a corrupt record is put in quarantine, and its visitor gets a fresh session', async (t) => {
@@ -393,76 +202,6 @@ test('options that cannot work are refused', async (t) => {
   for (const options of wrong) {
     t.throws(() => new RedisStore(options as { client: RedisClient }), { code })
   }
-})
-
-test('moving from RocksDB to Redis, and back, keeps every cookie valid', async (t) => {
-  const path = await temporaryFolder(t)
-  const server = await redisFor(t)
-  const before = await createApp(t, { path })
-  before.get('/', async ({ session }) => {
-    session.set('counter', 1)
-    await session.setPrincipal('ann', { metadata: 'phone' })
-  })
-  const first = await before.inject('/')
-  const cookies = { id: first.cookies[0]?.value ?? '' }
-  await before.close()
-
-  const copy = async (from: SessionStore, to: SessionStore) => {
-    const result = await copySessions(from, to)
-    await from.close()
-    await to.close()
-    t.match(result, { sessions: 1, copied: 1, different: 0 })
-  }
-  const connected = async () => {
-    const { store, disconnect } = await connectRedisStore(server.url)
-    t.teardown(() => disconnect())
-    await store.open({ now: Date.now, log: before.log })
-    return store
-  }
-  await copy(await openSessionStore(path), await connected())
-
-  const after = await createRedisApp(t, { client: await clientFor(t, server) })
-  after.get('/', async ({ session }) => {
-    const counter = await session.update('counter', (counter = 0) => counter + 1)
-    return { counter, principal: session.principal, metadata: session.metadata }
-  })
-  const moved = { principal: 'ann', metadata: 'phone' }
-  t.same((await after.inject({ url: '/', cookies })).json(), { counter: 2, ...moved })
-  t.equal((await after.sessions.list('ann')).length, 1)
-
-  await copy(await connected(), await openSessionStore(path))
-  const again = await createApp(t, { path })
-  again.get('/', async ({ session }) => ({
-    counter: session.get('counter'),
-    principal: session.principal,
-    metadata: session.metadata
-  }))
-  t.same((await again.inject({ url: '/', cookies })).json(), { counter: 2, ...moved })
-})
-
-test('a store can be connected by its URL alone', async (t) => {
-  const server = await redisFor(t)
-  const { store, disconnect } = await connectRedisStore(`${server.url}?prefix={mine}:`)
-  const app = await createApp(t, { store })
-  app.addHook('onClose', () => disconnect())
-  const { handle } = await begin(app, (session) => session.set('a', 1))
-  const client = await clientFor(t, server)
-  t.equal(await client.exists(`{mine}:session:${handle}`), 1)
-
-  const second = await connectRedisStore(server.url)
-  await second.store.open({ now: Date.now, log: app.log })
-  t.equal(await second.store.count(), 0, 'under its own prefix')
-  await second.disconnect()
-  const nothing = () => Promise.reject(new Error('not installed'))
-  await t.rejects(connectRedisStore(server.url, nothing), {
-    code: 'SLED_SESSION_INVALID_OPTION',
-    message: /npm install redis/
-  })
-  await t.rejects(connectRedisStore('http://localhost'), { code: 'SLED_SESSION_INVALID_OPTION' })
-  await t.rejects(connectRedisStore('here'), { code: 'SLED_SESSION_INVALID_OPTION' })
-  await app.close()
-  await server.kill()
-  await t.rejects(connectRedisStore(server.url), { code: 'SLED_SESSION_STORE_UNAVAILABLE' })
 })
 
 test('a client that does not answer in time is a client that fails', async (t) => {
