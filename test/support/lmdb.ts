@@ -14,6 +14,8 @@ export interface Trouble {
   failing: 'write' | 'read' | 'list' | null
   /** How many more transactions are refused, as when another process was killed in its own. */
   refusals?: number
+  /** The number of what has failed in the system, if that is why. */
+  code?: number
 }
 
 const METHODS = {
@@ -58,7 +60,9 @@ export function lmdbInTrouble(trouble: Trouble): LoadLmdb {
     }
     if (method !== 'ifVersion' || !trouble.refusals) return undefined
     trouble.refusals--
-    return Promise.reject(new Error('Commit failed (see commitError for details)'))
+    const { code } = trouble
+    const reason = new Error('Commit failed (see commitError for details)')
+    return Promise.reject(code === undefined ? reason : Object.assign(reason, { code }))
   })
 }
 

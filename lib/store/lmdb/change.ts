@@ -1,6 +1,9 @@
 import type { Database } from './engine/database.js'
 import { StoredSession } from './stored-session.js'
 
+/** Of the trees that one session is in; those that change with it are written anew. */
+const PAGES_BYTES = 32 * 1024
+
 /** Something that is to be done to stored sessions in one atomic step. */
 export interface Change {
   /** Of the sessions that it reads and writes. */
@@ -53,6 +56,12 @@ export class Unit {
     return [...this.#sessions.values()].filter((session) => session.changed)
   }
 
+  /** How much of the disk it may take. */
+  get space(): number {
+    const most = ({ record }: StoredSession): number => PAGES_BYTES + 2 * (record?.size ?? 0)
+    return this.changed.reduce((sum, session) => sum + most(session), 0)
+  }
+
   /**
    * Resolves when all is flushed, to whether it was written: false if another process has changed
    * one of the sessions since they were read.
@@ -68,7 +77,8 @@ export class Unit {
         for (const each of changed) each.write(database)
       } else {
         const { key, version } = session
-        conditions.push(database.sessions.ifVersion(key, version, () => writeFrom(at + 1)))
+        const write = (): void => writeFrom(at + 1)
+        conditions.push(database.ifVersion(database.sessions, key, version, write))
       }
     }
     writeFrom(0)

@@ -32,7 +32,7 @@ export class GroupCommit {
   readonly #held = new Set<string>()
   #unflushed = 0
   #scheduled = false
-  #broken = false
+  #broken: Error | null = null
   #idle: (() => void)[] = []
   groups = 0
   writes = 0
@@ -61,7 +61,7 @@ export class GroupCommit {
 
   /** Resolves when the change is durable. */
   add(handles: readonly string[], apply: Change['apply']): Promise<void> {
-    if (this.#broken) return Promise.reject(broken())
+    if (this.#broken !== null) return Promise.reject(this.#broken)
     return new Promise((resolve, reject) => {
       const settled = (error: Error | null): void => (error === null ? resolve() : reject(error))
       this.#gathering.push({ handles, apply, settled, refusals: 0 })
@@ -71,13 +71,13 @@ export class GroupCommit {
 
   /** Resolves when nothing is waiting or under way any more. */
   async drain(): Promise<void> {
-    while (!this.#broken && (this.#gathering.length > 0 || this.#unflushed > 0)) {
+    while (this.#broken === null && (this.#gathering.length > 0 || this.#unflushed > 0)) {
       await new Promise<void>((resolve) => this.#idle.push(resolve))
     }
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#broken) return
+    if (this.#scheduled || this.#broken !== null) return
     if (this.#committing.length > 0 || this.#unflushed >= MOST_UNFLUSHED) return
     this.#scheduled = true
     // After the poll phase: by then all sockets that were readable in this turn have been heard.
@@ -99,8 +99,19 @@ export class GroupCommit {
       if (unit.changed.length > 0) units.push(unit)
       else unit.settle(null)
     }
-    if (units.length > 0) this.#write(units)
+    if (units.length > 0 && this.#hasSpace(units)) this.#write(units)
     else this.#next()
+  }
+
+  /** Or they are refused. */
+  #hasSpace(units: Unit[]): boolean {
+    try {
+      this.#database.requireSpace(units.reduce((sum, { space }) => sum + space, 0))
+      return true
+    } catch (error) {
+      for (const unit of units) this.#settle(unit, error as Error)
+      return false
+    }
   }
 
   /** Those that wait for none whose end is unknown. */
@@ -121,17 +132,11 @@ export class GroupCommit {
   #write(units: Unit[]): void {
     this.#committing = units
     this.#unflushed++
-    let size = 0
-    const outcomes = units.map((unit) => {
-      size += unit.changed.length
-      return unit
-        .write(this.#database)
-        .then(
-          (written) => this.#finish(unit, written),
-          (error: Error) => this.#refused(unit, error)
-        )
-        .catch((error: Error) => this.#settle(unit, error))
+    let outcomes: Promise<void>[] = []
+    this.#database.inOneTransaction(() => {
+      outcomes = units.map((unit) => this.#writeUnit(unit))
     })
+    const size = units.reduce((sum, { changed }) => sum + changed.length, 0)
     this.groups++
     this.writes += size
     this.largest = Math.max(this.largest, size)
@@ -140,6 +145,16 @@ export class GroupCommit {
       if (this.#committing === units) this.#committing = []
       this.#next()
     })
+  }
+
+  #writeUnit(unit: Unit): Promise<void> {
+    return unit
+      .write(this.#database)
+      .then(
+        (written) => this.#finish(unit, written),
+        (error: LmdbError) => this.#refused(unit, error)
+      )
+      .catch((error: Error) => this.#settle(unit, error))
   }
 
   /** The transaction is said to be committed: what can be read of it is. */
@@ -167,11 +182,12 @@ export class GroupCommit {
     else this.#again(unit)
   }
 
-  #refused(unit: Unit, error: Error): void {
+  #refused(unit: Unit, error: LmdbError): void {
     this.#database.refresh()
     // It is there, and was not flushed.
     if (unit.committed || unit.isStored(this.#database))
       this.#settle(unit, this.#early ? null : error)
+    else if (isOfSystem(error)) this.#break(unit, error)
     else if (unit.changes.every((change) => ++change.refusals < MOST_REFUSALS)) this.#again(unit)
     else this.#settle(unit, error)
   }
@@ -199,22 +215,34 @@ export class GroupCommit {
     for (const resolve of idle) resolve()
   }
 
-  /** LMDB's thread has ended while it held the lock of this process: nothing is ever written again. */
+  /** LMDB's thread has ended while it held the lock of this process. */
   #giveUp(): void {
     // A refused commit says so by its promises, which are settled by then.
     setImmediate(() => {
-      if (this.#committing.length === 0) return
-      this.#broken = true
-      const units = this.#committing
-      this.#committing = []
-      for (const unit of units) unit.settle(broken())
-      for (const change of this.#gathering) change.settled(broken())
-      this.#gathering = []
-      this.#next()
+      const [unit] = this.#committing
+      if (unit !== undefined) this.#break(unit)
     })
+  }
+
+  /** Nothing is ever written again by this process. */
+  #break(unit: Unit, cause?: Error): void {
+    this.#broken = new StoreUnavailableError(
+      'write any more: LMDB has failed while it wrote, and is not sound after that; restart the process',
+      { cause }
+    )
+    const units = [unit, ...this.#committing]
+    this.#committing = []
+    for (const each of units) this.#settle(each, this.#broken)
+    for (const change of this.#gathering) change.settled(this.#broken)
+    this.#gathering = []
+    this.#next()
   }
 }
 
-function broken(): Error {
-  return new StoreUnavailableError('write any more: LMDB has lost its writer; restart the process')
+/** With the number of what has failed, if LMDB says it. */
+type LmdbError = Error & { readonly code?: unknown }
+
+/** LMDB's own numbers are negative. */
+function isOfSystem({ code }: LmdbError): boolean {
+  return typeof code === 'number' && code > 0
 }

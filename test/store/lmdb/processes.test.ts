@@ -78,3 +78,19 @@ test('a commit that LMDB refuses is made again, thrice at most', async (t) => {
   t.equal(await count(3), true)
   t.equal(await counterOf(store, handle), '3')
 })
+
+test('a commit that fails by a fault of the system is the last of its process, and reads go on', async (t) => {
+  const trouble = { failing: null, refusals: 0, code: 5 }
+  const { store, path } = await openStore(t, {}, lmdbInTrouble(trouble))
+  const { record, handle } = await storeSession(store)
+  const count = (counter: number): Promise<boolean> =>
+    store.compareAndSet(record, 'counter', String(counter - 1), String(counter))
+  trouble.refusals = 1
+  const UNSOUND = { code: 'SLED_SESSION_STORE_UNAVAILABLE', message: /restart the process/ }
+  await t.rejects(Promise.all([count(2), count(3)]), UNSOUND)
+  await t.rejects(storeSession(store), UNSOUND)
+  t.equal(await counterOf(store, handle), '1')
+  const { store: other } = await openStore(t, { path })
+  await storeSession(other)
+  t.equal(await store.count(), 2)
+})

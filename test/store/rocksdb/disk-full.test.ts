@@ -1,81 +1,13 @@
-import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmdirSync } from 'node:fs'
-import { type FileHandle, mkdtemp, open, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { spawn, type Test, test as tapTest } from 'tap'
 import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
 import { addCounter, cookieOf, createApp, listen } from '../../support/app.js'
 import { withDatabase } from '../../support/rocksdb.js'
+import { fillDisk, smallDisk, testOnSmallDisk } from '../../support/small-disk.js'
 import { until } from '../../support/until.js'
 
 const MIB = 1024 * 1024
 
-/** Mounting takes a user namespace of our own, in which this file is root and runs once more. */
-const NAMESPACE = ['unshare', '--user', '--map-root-user', '--mount']
-
-function run(command: string, ...args: string[]): void {
-  const { status, stderr, error } = spawnSync(command, args, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`${command}: ${error?.message ?? stderr}`)
-}
-
-function mountDisk(folder: string): void {
-  run('mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', folder)
-}
-
-/** Whether a command, given as words, ends well. */
-function succeeds([command = '', ...args]: string[]): boolean {
-  return spawnSync(command, args, { stdio: 'ignore' }).status === 0
-}
-
-function canMount(under: string[]): boolean {
-  const folder = mkdtempSync(join(tmpdir(), 'sled-session-mount-'))
-  const mount = ['mount', '-t', 'tmpfs', 'tmpfs', folder]
-  const mounted = succeeds([...under, ...mount])
-  // What was mounted in a namespace went with it.
-  if (mounted && under.length === 0) succeeds(['umount', '-l', folder])
-  rmdirSync(folder)
-  return mounted
-}
-
-/** A disk of 8 MiB of its own for one test. */
-async function smallDisk(t: Test): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'sled session disk '))
-  mountDisk(folder)
-  t.teardown(async () => {
-    run('umount', '-l', folder)
-    await rm(folder, { recursive: true })
-  })
-  return folder
-}
-
-/** Takes all that is left of a disk; resolves to how to give it back. */
-async function fillDisk(folder: string): Promise<() => Promise<void>> {
-  const path = join(folder, 'ballast')
-  const file: FileHandle = await open(path, 'w')
-  for (let size = MIB; size >= 1; ) {
-    const { bytesWritten } = await file
-      .write(Buffer.alloc(size, 1))
-      .catch(() => ({ bytesWritten: 0 }))
-    if (bytesWritten < size) size = Math.floor(size / 2)
-  }
-  await file.close()
-  return () => rm(path)
-}
-
-const isRoot = canMount([])
-const runsInNamespace = !isRoot && canMount(NAMESPACE)
-
-if (runsInNamespace) {
-  const [command = '', ...args] = NAMESPACE
-  const self = [...process.execArgv, fileURLToPath(import.meta.url)]
-  spawn(command, [...args, process.execPath, ...self], 'as root of a user namespace')
-}
-
-function test(name: string, run: (t: Test) => Promise<void>): void {
-  if (!runsInNamespace) tapTest(name, { skip: !isRoot && 'no right to mount a small disk' }, run)
-}
+const test = testOnSmallDisk(import.meta.url)
 
 for (const durability of ['process', 'power'] as const) {
   test(`a full disk (${durability}): 503 for writes, reads go on, nothing is lost, and it recovers by itself`, async (t) => {

@@ -44,6 +44,8 @@ export interface LmdbRoot extends LmdbTable {
   /** Makes the next read see what is stored now. Reads of one turn share a snapshot otherwise. */
   resetReadTxn(): void
   useReadTransaction(): LmdbSnapshot
+  /** Writes what `write` asks for in one transaction; resolves when that is flushed. */
+  batch(write: () => void): Promise<boolean>
   backup(path: string, compact: boolean): Promise<void>
   readerCheck(): number
   readerList(): string

@@ -1,6 +1,8 @@
+import { statfsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { DatabaseOpenError, PathUnusableError } from '../../../errors.js'
+import { DatabaseOpenError, PathUnusableError, StoreUnavailableError } from '../../../errors.js'
+import { nextTurn } from '../../../timers.js'
 import { prepareFolder } from '../../folder.js'
 import {
   type LmdbBinding,
@@ -64,6 +66,39 @@ export class Database {
     return { bytes: bytes.subarray(0, bytes.length), version }
   }
 
+  /**
+   * Commits what `write` asks for as one. The binding would make one transaction of a whole turn of
+   * the event loop by itself, but with a promise for it that nobody gets, and whose rejection, as
+   * for a full disk, would end the process.
+   */
+  inOneTransaction(write: () => void): void {
+    // Whoever has asked for a part of it hears how that ended.
+    this.#root.batch(write).catch(() => {})
+  }
+
+  /** As the table's own; rejects with the reason why LMDB has refused. */
+  ifVersion(
+    table: LmdbTable,
+    key: Buffer,
+    version: number | null,
+    write: () => void
+  ): Promise<boolean> {
+    return table.ifVersion(key, version, write).catch(rejectWithReason)
+  }
+
+  /**
+   * Looks before each transaction whether the disk takes so many bytes more, since LMDB does not bear
+   * one that is full: what a refused page leaves behind in memory ends the process some commits later.
+   *
+   * @throws {StoreUnavailableError}
+   */
+  requireSpace(bytes: number): void {
+    const { bavail, bsize } = statfsSync(this.path)
+    if (bavail * bsize < LEAST_FREE_BYTES + bytes) {
+      throw new StoreUnavailableError(`write to "${this.path}": the disk is full`)
+    }
+  }
+
   /** Whether what is committed now may be taken back, see {@link openMarked}. */
   get isBeingOpened(): boolean {
     return isBeingOpened(this.path)
@@ -80,7 +115,8 @@ export class Database {
    */
   async swapNote(key: Buffer, version: number | null, value: Buffer | null): Promise<boolean> {
     await this.untilOpened()
-    const swapped = await this.notes.ifVersion(key, version, () => {
+    this.requireSpace(0)
+    const swapped = await this.ifVersion(this.notes, key, version, () => {
       if (value === null) this.notes.remove(key)
       else this.notes.put(key, value, nextVersion(newBirth(0)))
     })
@@ -113,6 +149,12 @@ export class Database {
   }
 }
 
+/** The binding says it in a promise of its own, whose rejection somebody has to hear. */
+async function rejectWithReason(error: Error & { commitError?: Promise<never> }): Promise<never> {
+  await Promise.race([error.commitError, nextTurn()])
+  throw error
+}
+
 type TableName = 'sessions' | 'indexes' | 'notes'
 
 /** One moment of a database. */
@@ -143,6 +185,8 @@ export class Snapshot {
   }
 }
 
+/** What other processes write between the look and the commit has its place here. */
+const LEAST_FREE_BYTES = 2 * 1024 * 1024
 const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
 /** Each thread of each process takes one, and one more while it walks. */
 const MOST_READERS = 2048
@@ -182,7 +226,8 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
         maxReaders: MOST_READERS,
         // Commits do not wait for the disk while they keep other processes from theirs.
         overlappingSync: !readOnly && process.platform !== 'win32',
-        separateFlushed: true
+        separateFlushed: true,
+        eventTurnBatching: false
       })
       refuseForeignTables(path, root)
       return new Database(path, binding, root)
