@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { InvalidOptionError } from '../errors.js'
 import { announce, events } from '../events.js'
 import { BackgroundSaves } from '../session/background-saves.js'
-import type { Registration } from '../session/registration.js'
+import { type Registration, warnsOnce } from '../session/registration.js'
 import type { Session } from '../session/session.js'
 import { SharedTurns } from '../session/shared-turns.js'
 import { RENEWAL_PATIENCE, type Turns, Turnstile, UPDATE_PATIENCE } from '../session/turnstile.js'
@@ -41,6 +41,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     ...options,
     store,
     log: fastify.log,
+    warnOnce: warnsOnce(fastify.log),
     updates: new Turnstile(UPDATE_PATIENCE),
     turns: turnsOf(store, fastify.log),
     background: new BackgroundSaves()

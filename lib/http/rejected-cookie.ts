@@ -7,7 +7,7 @@ import type { CookieAttributes } from './cookie/attributes.js'
 import { findCookies } from './cookie/header.js'
 
 /** Whether anybody wants to know why a request got no session: finding out is extra work. */
-export function isWatched(request: FastifyRequest): boolean {
+export function isExplained(request: FastifyRequest): boolean {
   const { level } = request.log
   return (
     level === 'debug' ||

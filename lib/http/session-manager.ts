@@ -10,6 +10,7 @@ import { cookieLifetime, noteActivity } from '../session/activity.js'
 import type { SessionData } from '../session/data.js'
 import { isListed, recordsOf } from '../session/records-of.js'
 import type { Registration } from '../session/registration.js'
+import { saveFollowing } from '../session/saving.js'
 import { Session } from '../session/session.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
 import type { BackupResult, LongOperation } from '../store/long-operation.js'
@@ -184,7 +185,7 @@ export class SessionManager {
     const work = this.#detach(record, null, false)
     work.followRenewals()
     await fn(new Session(work))
-    return work.saveFollowing()
+    return saveFollowing(work)
   }
 
   /**
@@ -203,7 +204,7 @@ export class SessionManager {
     if (expiry !== undefined) session.expiry = expiry as Expiry
     if (principal !== null) await session.setPrincipal(principal as string, { renew: false })
     await session.save()
-    work.end()
+    work.close()
     return session
   }
 
@@ -408,7 +409,7 @@ export class SessionManager {
     const policy = active ? this.#policy : { ...this.#policy, rolling: false }
     if (policy.rolling) noteActivity(record, policy)
     const work = new UnitOfWork(policy, record, id, 'none')
-    work.end()
+    work.close()
     return work
   }
 }

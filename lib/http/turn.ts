@@ -1,5 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { SessionBusyError } from '../errors.js'
+import { catchUp } from '../session/reload.js'
+import { save } from '../session/saving.js'
 import type { Leave } from '../session/turnstile.js'
 import { clearTimeout, setTimeout } from '../timers.js'
 import type { RequestSessions } from './request-sessions.js'
@@ -62,7 +64,8 @@ export class Turn {
       throw new SessionBusyError(REFUSALS.aborted)
     }
     this.#leaves.push(leave)
-    await sessions.get(this.#request)?.catchUp()
+    const own = sessions.get(this.#request)
+    if (own !== null) await catchUp(own)
     // Whoever had the turn before may have logged the visitor out.
     if (record.destroyed) sessions.begin(this.#request)
     const work = sessions.get(this.#request)
@@ -109,7 +112,8 @@ export class Turn {
   async #save(): Promise<void> {
     for (const sessions of this.#sessions) {
       try {
-        await sessions.get(this.#request)?.save()
+        const work = sessions.get(this.#request)
+        if (work !== null) await save(work)
       } catch (error) {
         this.#request.log.error({ err: error }, 'a session could not be saved after its response')
       }

@@ -9,13 +9,20 @@ export interface Due {
   readonly touch: boolean
   /** The cookie is to be sent again. */
   readonly cookie: boolean
+  /** The response counts as activity, whether or not requests do. */
+  readonly activity: boolean
 }
 
-// One object for each answer: every request asks.
-const NOTHING: Due = { touch: false, cookie: false }
-const TOUCH: Due = { touch: true, cookie: false }
-const COOKIE: Due = { touch: false, cookie: true }
-const BOTH: Due = { touch: true, cookie: true }
+// One object for each answer, and of one shape: every request asks.
+export const NOTHING = due(false, false)
+const TOUCH = due(true, false)
+const COOKIE = due(false, true)
+const BOTH = due(true, true)
+const ALL = due(true, true, true)
+
+function due(touch: boolean, cookie: boolean, activity = false): Due {
+  return { touch, cookie, activity }
+}
 
 /**
  * Decides what is due, and is the only place that does. With `alwaysSave` each response stores and
@@ -26,7 +33,7 @@ export function whatIsDue(
   record: SessionRecord,
   policy: Registration
 ): Due {
-  if (at === 'response' && policy.alwaysSave) return BOTH
+  if (at === 'response' && policy.alwaysSave) return ALL
   const interval = touchInterval(record, policy)
   const touch = isStoreBehind(record, interval)
   const cookie = at === 'response' && isCookieBehind(record, policy, interval)
@@ -54,11 +61,6 @@ export function noteActivity(record: SessionRecord, policy: Registration): void 
   notesOf(record)
   record.lastSeenAt = now
   record.expiresAt = deadline(record.expiry ?? policy.expiry, record.createdAt, now, policy)
-}
-
-/** With `alwaysSave` each response counts as activity, whether or not requests do. */
-export function noteResponse(record: SessionRecord, policy: Registration): void {
-  if (policy.alwaysSave) noteActivity(record, policy)
 }
 
 /**

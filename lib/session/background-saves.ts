@@ -1,29 +1,40 @@
 import { setImmediate } from '../timers.js'
+import { save } from './saving.js'
+import type { UnitOfWork } from './unit-of-work.js'
 
 /** What is stored outside any response, so that a server that closes can wait for it. */
 export class BackgroundSaves {
-  readonly #planned = new Set<() => Promise<void>>()
+  readonly #planned = new Set<UnitOfWork>()
   readonly #running = new Set<Promise<void>>()
 
-  /** Runs it at the end of the turn, or when the server closes if that is earlier. It never rejects. */
-  plan(save: () => Promise<void>): void {
-    this.#planned.add(save)
-    setImmediate(() => this.#run(save))
+  /** Saves once at the end of the turn, or when the server closes if that is earlier. */
+  plan(work: UnitOfWork): void {
+    if (this.#planned.has(work)) return
+    this.#planned.add(work)
+    setImmediate(() => this.#run(work))
   }
 
-  /** Waits for it when the server closes. It never rejects. */
-  add(saving: Promise<void>): void {
-    const running = saving.finally(() => this.#running.delete(running))
+  /** Saves now, and lets a server that closes wait for it. */
+  start(work: UnitOfWork): void {
+    const running = saveOrLog(work).finally(() => this.#running.delete(running))
     this.#running.add(running)
   }
 
   /** Resolves when all that was to be stored is, or has failed. */
   async settled(): Promise<void> {
-    for (const save of this.#planned) this.#run(save)
+    for (const work of this.#planned) this.#run(work)
     while (this.#running.size > 0) await Promise.all(this.#running)
   }
 
-  #run(save: () => Promise<void>): void {
-    if (this.#planned.delete(save)) this.add(save())
+  #run(work: UnitOfWork): void {
+    if (this.#planned.delete(work)) this.start(work)
+  }
+}
+
+async function saveOrLog(work: UnitOfWork): Promise<void> {
+  try {
+    await save(work)
+  } catch (error) {
+    work.policy.log.error({ err: error }, 'a session could not be saved after its response')
   }
 }

@@ -9,6 +9,8 @@ export interface Registration extends DeadlineLimits {
   readonly sessionName: string
   readonly store: GuardedStore
   readonly log: StoreLogger
+  /** Says each message once in the life of the registration. */
+  readonly warnOnce: (details: object, message: string) => void
   readonly now: () => number
   readonly expiry: Expiry
   readonly rolling: boolean
@@ -22,4 +24,13 @@ export interface Registration extends DeadlineLimits {
   /** Where requests for exclusive routes queue, by the handle of their session. */
   readonly turns: Turns
   readonly background: BackgroundSaves
+}
+
+export function warnsOnce(log: StoreLogger): Registration['warnOnce'] {
+  const said = new Set<string>()
+  return (details, message) => {
+    if (said.has(message)) return
+    said.add(message)
+    log.warn(details, message)
+  }
 }

@@ -1,27 +1,22 @@
-import { SessionBusyError, SessionIdUnknownError } from '../errors.js'
+import { SessionIdUnknownError } from '../errors.js'
 import type { Expiry } from '../record/expiry.js'
 import { decodeValue } from '../record/value.js'
-import { pause } from '../timers.js'
+import { setExpiry, setMetadata } from './attributes.js'
+import { attend } from './calls.js'
 import type { SessionData } from './data.js'
 import { NO_PROPERTIES, refuseAssignments, refuseCallback } from './habits.js'
 import {
   checkHolderChange,
   checkKeep,
   encodeMetadata,
-  type HolderChange,
-  isSilent,
   type Keep,
   type SetPrincipalOptions
 } from './login.js'
+import { reload } from './reload.js'
+import { destroy, renew, setPrincipal } from './renewal.js'
+import { save } from './saving.js'
 import type { UnitOfWork } from './unit-of-work.js'
-import { checkKey } from './working-record.js'
-
-/**
- * Of an update, and in ms between them. One that loses nine of ten races to a busy other process
- * would give up once in 40,000 times after 100 attempts.
- */
-const MAX_ATTEMPTS = 300
-const LONGEST_PAUSE = 20
+import { update } from './update.js'
 
 /**
  * One visitor's session, as handlers see it on `request.session`.
@@ -121,30 +116,7 @@ export class Session {
     fn: (value: T | undefined) => T | Promise<T>
   ): Promise<T>
   update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
-    return this.#work.attend(this.#update(key, fn))
-  }
-
-  async #update(key: string, fn: (value: unknown) => unknown): Promise<unknown> {
-    checkKey(key)
-    const work = this.#work
-    const { handle } = work.own()
-    const leave = await work.policy.updates.enter(`${handle}${key}`)
-    if (typeof leave === 'string') {
-      throw new SessionBusyError('an update of the same key has not ended, or waits for this one')
-    }
-    try {
-      for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-        // Chance parts those who keep getting in each other's way.
-        if (attempt > 1) await pause(Math.random() * LONGEST_PAUSE)
-        await work.beginUpdate(key)
-        const expected = work.data.get(key)
-        const value = await fn(work.copy(key))
-        if (await work.swap(key, expected, value)) return value
-      }
-      throw new SessionBusyError('other processes keep changing the value')
-    } finally {
-      leave()
-    }
+    return attend(this.#work, update(this.#work, key, fn))
   }
 
   /**
@@ -225,7 +197,7 @@ export class Session {
   save(): Promise<void>
   save(...given: unknown[]): Promise<void> {
     refuseCallback('save', given)
-    return this.#work.attend(this.#work.save())
+    return attend(this.#work, save(this.#work))
   }
 
   /**
@@ -237,7 +209,7 @@ export class Session {
   reload(): Promise<void>
   reload(...given: unknown[]): Promise<void> {
     refuseCallback('reload', given)
-    return this.#work.attend(this.#work.reload())
+    return attend(this.#work, reload(this.#work))
   }
 
   /**
@@ -249,7 +221,7 @@ export class Session {
   destroy(): Promise<void>
   destroy(...given: unknown[]): Promise<void> {
     refuseCallback('destroy', given)
-    return this.#work.attend(this.#work.destroy())
+    return attend(this.#work, destroy(this.#work))
   }
 
   /**
@@ -267,20 +239,19 @@ export class Session {
     refuseCallback('regenerate', given)
     const [options = {}] = given
     const { keep = true } = isList(options) ? { keep: options } : options
-    return this.#work.attend(this.#regenerate(keep))
+    return attend(this.#work, this.#regenerate(keep))
   }
 
   async #regenerate(keep: Keep): Promise<void> {
     checkKeep(keep)
-    await this.#work.renew(keep)
+    await renew(this.#work, keep)
   }
 
   // ---- user ----
 
   /** The user whom the session belongs to, or `null` before login. */
   get principal(): string | null {
-    const { record } = this.#work
-    return record === null || this.#work.isDead(record) ? null : record.principal
+    return this.#work.readable?.principal ?? null
   }
 
   /**
@@ -311,22 +282,22 @@ export class Session {
     ...more: unknown[]
   ): Promise<void> {
     refuseCallback('setPrincipal', [options, ...more])
-    return this.#work.attend(this.#setPrincipal(principal, options))
+    return attend(this.#work, this.#setPrincipal(principal, options))
   }
 
   async #setPrincipal(principal: string | null, options: SetPrincipalOptions): Promise<void> {
     const change = checkHolderChange(principal, options)
-    await assignPrincipal(this.#work, change, options.renew !== false)
+    await setPrincipal(this.#work, change, options.renew !== false)
   }
 
   /** What a list of the user's sessions shows of this one, such as the user agent: any value. */
   get metadata(): unknown {
-    const metadata = this.isDestroyed ? null : (this.#work.record?.metadata ?? null)
+    const metadata = this.#work.readable?.metadata ?? null
     return metadata === null ? undefined : decodeValue(metadata)
   }
 
   set metadata(value: unknown) {
-    this.#work.setMetadata(encodeMetadata(value))
+    setMetadata(this.#work, encodeMetadata(value))
   }
 
   // ---- expiry ----
@@ -342,7 +313,7 @@ export class Session {
   }
 
   set expiry(expiry: Expiry) {
-    this.#work.setExpiry(expiry)
+    setExpiry(this.#work, expiry)
   }
 
   /** When the session expires if nothing more happens, or `null` before it exists. */
@@ -360,22 +331,6 @@ export class Session {
   touch(): void {
     this.#work.touch()
   }
-}
-
-async function assignPrincipal(
-  work: UnitOfWork,
-  change: HolderChange,
-  renew: boolean
-): Promise<void> {
-  const silent = isSilent(change)
-  work.leaveDestroyed(!silent)
-  if (silent && work.record === null) return
-  if (renew && work.record !== null) {
-    await work.renewFor(change)
-    // Another process may have ended the session: then a login begins one, and a logout is done.
-    if (work.record !== null || silent) return
-  }
-  work.hand(change)
 }
 
 function isList(options: object): options is readonly string[] {

@@ -1,38 +1,59 @@
-import { SessionBusyError } from '../errors.js'
-import { announce, events } from '../events.js'
+import { inspect } from 'node:util'
+import { deadline, type Expiry } from '../record/expiry.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
-import { noteActivity, noteResponse, whatIsDue } from './activity.js'
-import { Attended } from './attended.js'
-import { type Holder, type HolderChange, isLeft, isLogin, isSilent, type Keep } from './login.js'
+import { decodeValue, encodeValue, isMutable } from '../record/value.js'
+import { noteActivity, whatIsDue } from './activity.js'
+import { Calls } from './calls.js'
+import { Draft } from './draft.js'
+import { checkKey, checkSize } from './limits.js'
 import { notesOf } from './notes.js'
 import type { Registration } from './registration.js'
-import type { Leave } from './turnstile.js'
-import { type CookieAction, WorkingRecord } from './working-record.js'
 
-/** Called once, with the error if there is one. */
-type Done = (error: Error | null) => void
+/** What the response must tell the browser about its session cookie. */
+export type CookieAction = 'none' | 'set' | 'clear'
 
 /**
- * One request's work on its session, from load to response: what is to be stored when, what the
- * response must wait for, and what it tells the browser.
+ * How far the session of this request is. It has none yet; or begins one, which is stored if there
+ * is something in it (`new`) or in any case (`wanted`); or has one that the store knows; or has
+ * ended its own, and begun no other.
  */
-export class UnitOfWork extends WorkingRecord {
-  /** A save, destroy or renewal that nobody may have awaited; the response waits for it. */
-  private settling: Promise<void> | null = null
-  /** The response is out: changes are stored as they come. */
-  private ended = false
-  private autosave = false
+type Phase = 'none' | 'new' | 'wanted' | 'stored' | 'ended'
+
+const NO_DATA: ReadonlyMap<string, string> = new Map()
+
+/**
+ * One request's work on its session, from load to response: the record that it works on, what it
+ * has changed of that, what the response must wait for, and what it tells the browser.
+ *
+ * The record is the shared live record of its session, or a new one of its own. Changes reach it at
+ * once, so that parallel requests build on each other's; the {@link Draft} has what is to be stored.
+ *
+ * Private members are TypeScript's, not `#`: each request makes one of these, and V8 initialises
+ * those object by object, methods by a call into its runtime (docs/benchmarks.md).
+ */
+export class UnitOfWork {
+  readonly policy: Registration
+  record: SessionRecord | null
+  /** Of the record; `null` also where only the visitor has it. */
+  id: string | null
+  phase: Phase
   /** An exclusive route has let this request in, and it may move the session to another id. */
   hasTurn = false
-  /** What this request did without waiting for it, and what failed. */
-  private failures: { readonly by: Attended<unknown>; readonly error: unknown }[] | null = null
-  /** This request itself has ended the session, and begun no other. */
-  private endedHere = false
+  draft: Draft | null = null
+  /** What was asked of the session and may not have been awaited. */
+  calls: Calls | null = null
+  /** The response is out: changes are stored as they come. */
+  closed = false
   /** The session has ended elsewhere, and took along what was to be stored. */
-  private missed = false
-  /** Whether the visitor has a cookie of ours, or will have had one. */
-  private hasCookie: boolean
+  lost = false
+  /** The browser is to get the cookie of the session, if there is one by then. */
+  sendsCookie: boolean
+  /** Failing that, it is to lose the one that it has. */
+  clearsCookie: boolean
+  /** What the record had when this began to follow it; `null` for who does not. */
+  followed: Pick<SessionRecord, 'expiry' | 'metadata'> | null = null
+  private refusal: (() => Error) | null = null
 
   constructor(
     policy: Registration,
@@ -40,503 +61,244 @@ export class UnitOfWork extends WorkingRecord {
     id: string | null,
     cookie: CookieAction
   ) {
-    super(policy, record, id, cookie)
-    this.hasCookie = record !== null
+    this.policy = policy
+    this.record = record
+    this.id = id
+    this.phase = record === null ? 'none' : 'stored'
+    this.sendsCookie = cookie === 'set'
+    this.clearsCookie = cookie === 'clear'
   }
 
-  /** Stores what has changed and resolves when that is durable. */
-  save(): Promise<void> {
-    const saving = this.saveChanges()
-    if (!this.ended) this.holdResponse(saving)
-    return saving
+  /** In consoles and logs: a request shows it, and with it would show id and data. */
+  [inspect.custom](): string {
+    return `Session ${this.record === null ? '(none)' : shortHandle(this.record.handle)}`
   }
 
-  private async saveChanges(): Promise<void> {
-    if (!this.isModified) return
-    const record = this.begun
-    if (record === null) return
-    if (!this.ended) await this.store(record)
-    else if (this.stored) await this.saveDetached(record)
-    else this.dropUnsent(record)
+  // ---- the session ----
+
+  /** Whether the store knows the record. */
+  get stored(): boolean {
+    return this.phase === 'stored'
   }
 
-  /**
-   * As `save`, for who has called `followRenewals`: what was changed is stored in the session that
-   * this one was renewed to.
-   *
-   * @returns false if the session has ended, and its changes with it
-   */
-  async saveFollowing(): Promise<boolean> {
-    await this.save()
-    if (this.record?.destroyed) await this.follow(this.record)
-    return !this.missed
+  /** The session, unless it is a new one that there is nothing to keep of: that does not begin. */
+  get begun(): SessionRecord | null {
+    const { record } = this
+    return record === null || this.phase !== 'new' || !isBlank(record) ? record : null
   }
 
-  /** Whether the response may have something to wait for; false is certain. */
-  get mayHaveToCommit(): boolean {
-    if (this.settling !== null || this.ended || this.mayBeModified) return true
-    return this.record !== null && this.isDue(this.record)
+  /** What can be read: a session that was destroyed under this request has nothing more to say. */
+  get readable(): SessionRecord | null {
+    return this.record === null || this.isDead(this.record) ? null : this.record
   }
 
-  /**
-   * Stores what the response must wait for. Calls back when that is durable, which is at once if
-   * there is nothing to store.
-   */
-  commit(done: Done): void {
-    const settling = this.settling
-    if (settling !== null) {
-      this.settling = null
-      settling.then(() => this.commit(done), done)
-      return
-    }
-    const failure = this.failures?.find(({ by }) => !by.attended)
-    if (failure !== undefined) {
-      this.failures = null
-      done(failure.error as Error)
-      return
-    }
-    // The client went away: changes go the way of late ones.
-    if (this.ended) {
-      this.save().then(() => done(null), done)
-      return
-    }
-    try {
-      this.collect()
-    } catch (error) {
-      done(error as Error)
-      return
-    }
-    const record = this.begun
-    if (record === null || !this.isDue(record)) {
-      done(null)
-    } else {
-      noteResponse(record, this.policy)
-      this.write(record, done)
-    }
+  get data(): ReadonlyMap<string, string> {
+    return this.readable?.data ?? NO_DATA
   }
 
-  /** What the response must say, given that all is saved; the next call says only what is new. */
-  takeCookieAction(): CookieAction {
-    const action = this.cookie
-    this.cookie = 'none'
-    const record = this.record
-    if (record !== null && this.begun === null)
-      return this.cookieBefore === 'clear' ? 'clear' : 'none'
-    if (record === null || record.destroyed || record.failure !== null || !this.stored) {
-      return action === 'clear' ? 'clear' : 'none'
-    }
-    if (action !== 'set' && !whatIsDue('response', record, this.policy).cookie) return 'none'
-    notesOf(record).toldExpiresAt = record.expiresAt
-    return 'set'
-  }
-
-  /** The response is out, or will never be; changes still unsaved are stored now. */
-  end(): void {
-    if (this.ended) return
-    this.ended = true
-    const record = this.record
-    if (record === null) return
-    const { stored } = this
-    // A response that was hijacked or cut off has stored no touch.
-    const touch = whatIsDue('close', record, this.policy).touch
-    if (stored && !record.destroyed && touch) this.dirty = true
-    if (this.mayBeModified) this.policy.background.add(this.saveInBackground())
-  }
-
-  /** As {@link end}, for a record that nobody has changed. */
-  detach(): void {
-    this.ended = true
+  get expiry(): Expiry {
+    return this.record?.expiry ?? this.policy.expiry
   }
 
   /** Whether the session has ended, be it by this request or by another. */
   get isOver(): boolean {
-    return this.record === null ? this.endedHere : this.isDead(this.record)
+    return this.record === null ? this.phase === 'ended' : this.isDead(this.record)
+  }
+
+  /** Whoever follows renewals reads on in what was there: what comes of it goes to the new record. */
+  isDead(record: SessionRecord): boolean {
+    return record.destroyed && this.followed === null
+  }
+
+  /** What is changed from here on is meant for the session, whatever id it has by then. */
+  followRenewals(): void {
+    if (this.record === null) return
+    const { expiry, metadata } = this.record
+    this.followed = { expiry, metadata }
+  }
+
+  /** Lets no session begin here. */
+  refuseNew(refusal: () => Error): void {
+    this.refusal = refusal
+  }
+
+  /** Begins a session before there is anything in it. */
+  beginEmpty(): void {
+    this.own()
+    this.phase = 'wanted'
+    this.markDirty()
   }
 
   /**
-   * For what a handler may do without waiting for it. The response waits, and if it fails and
-   * nobody looks, it is the response that fails; after the response, the log has it.
-   */
-  attend<T>(work: Promise<T>): Promise<T> {
-    const attended = Attended.of(work)
-    const outcome = attended.outcome().then((failure) => {
-      if (failure === null || attended.attended) return
-      if (this.ended) {
-        this.policy.log.error(
-          { err: failure.error },
-          'a session could not be changed after its response'
-        )
-      } else {
-        this.failures ??= []
-        this.failures.push({ by: attended, error: failure.error })
-      }
-    })
-    if (!this.ended) this.holdResponse(outcome)
-    return attended
-  }
-
-  destroy(): Promise<void> {
-    const { record, stored } = this
-    this.reset(null, null)
-    this.endedHere = true
-    this.cookie = stored || this.hasCookie ? 'clear' : 'none'
-    if (record === null || !stored) return Promise.resolve()
-    const destroying = this.policy.store.destroy(record)
-    return this.settle(destroying, () =>
-      announce(events.destroyed, this.policy.sessionName, record.handle)
-    )
-  }
-
-  /** Moves the session to a new id. What is not kept whole is nobody's any more. */
-  renew(keep: Keep): Promise<void> {
-    return this.inTurn(() => {
-      this.leaveDestroyed(false)
-      const { record } = this
-      if (record === null) return Promise.resolve()
-      return this.moveTo(keep === true ? record : NOBODY, keep)
-    })
-  }
-
-  /** Moves the session to a new id, for whoever has it from now on. */
-  renewFor(change: HolderChange): Promise<void> {
-    return this.inTurn(() => {
-      this.leaveDestroyed(!isSilent(change))
-      const holder = this.holderAfter(change)
-      return this.moveTo(holder, change.keep ?? !this.isLeft(holder))
-    })
-  }
-
-  /**
-   * Moves the session when no exclusive route has it: what that changes would go to the former id,
-   * and the next request for it would find the session as it was before. The route that has it may
-   * move it itself; those behind it queue under the new id as well.
+   * The record to change; a new visitor's is made here.
    *
-   * @throws {SessionBusyError} after a bounded wait
+   * @throws {RouteWithoutSessionError} {@link OutsideCookiePathError} where none may begin
    */
-  private inTurn(move: () => Promise<void>): Promise<void> {
-    const { record, policy } = this
-    if (record === null || record.destroyed || !this.stored || this.hasTurn) return move()
-    const leave = policy.turns.tryEnter(record.handle)
-    return leave === null ? this.waitToMove(record, move) : thenLeave(leave, move)
-  }
-
-  private async waitToMove(record: SessionRecord, move: () => Promise<void>): Promise<void> {
-    const leave = await this.policy.turns.enter(record.handle)
-    if (typeof leave === 'string') {
-      throw new SessionBusyError('an exclusive route holds it for too long')
-    }
-    await thenLeave(leave, async () => {
-      await this.catchUp()
-      await move()
-    })
-  }
-
-  private moveTo(holder: Holder, keep: Keep): Promise<void> {
-    this.collect()
-    const { record: old, stored } = this
-    if (old === null) return Promise.resolve()
-    const now = this.policy.now()
+  own(): SessionRecord {
+    if (this.record !== null) return this.record
+    if (this.refusal !== null) throw this.refusal()
+    const { policy } = this
+    const now = policy.now()
     const id = createSessionId()
-    // A session that goes on under another id is as old as it was: absolute timeouts still count.
-    const createdAt = keep === false || isLogin(old, holder) ? now : old.createdAt
-    const fresh = this.policy.store.create({
-      handle: handleOf(id),
-      createdAt,
-      lastSeenAt: now,
-      expiresAt: old.expiresAt
-    })
-    if (keep !== false) fresh.inherit(old, keep === true ? null : keep)
-    fresh.expiry = this.expiryFor(holder, keep === false)
-    fresh.principal = holder.principal
-    fresh.metadata = holder.metadata
-    this.move(fresh, id)
-    noteActivity(fresh, this.policy)
-    this.cookie = 'set'
-    if (!stored) {
-      this.markDirty()
-      return Promise.resolve()
-    }
-    this.stored = true
-    // Until it is stored, setting again what it has is worth a write.
-    const notes = notesOf(fresh)
-    const revision = ++notes.revision
-    const replacing = this.replace(old, fresh, keep)
-    return this.settle(replacing, (replaced) => {
-      notes.storedRevision = Math.max(notes.storedRevision, revision)
-      if (replaced) announceRenewal(this.policy.sessionName, old.handle, fresh.handle)
-      else this.vanished(fresh)
-    })
+    const expiresAt = deadline(policy.expiry, now, now, policy)
+    const start = { handle: handleOf(id), createdAt: now, lastSeenAt: now, expiresAt }
+    this.record = policy.store.create(start)
+    this.id = id
+    this.phase = 'new'
+    this.draft = null
+    this.sendsCookie = true
+    return this.record
   }
 
-  /** Whoever waits for the former id's turn has to wait for that of the new one, which nobody knows yet. */
-  private replace(old: SessionRecord, fresh: SessionRecord, keep: Keep): Promise<boolean> {
-    const { turns, store } = this.policy
-    const following = turns.follow(old.handle, fresh.handle)
-    if (following === undefined) return store.replace(old, fresh, keep)
-    return following.then(() => store.replace(old, fresh, keep))
+  /** Goes on with another record of the same session, and so with the objects of what it has. */
+  moveTo(record: SessionRecord, id: string): void {
+    this.record = record
+    this.id = id
+    this.draft?.rebase(record.data)
+    this.sendsCookie = true
+    noteActivity(record, this.policy)
   }
 
-  /** Drops this request's unsaved changes and reads what is stored. */
-  async reload(): Promise<void> {
-    const record = this.record
-    if (record === null) return
-    if (this.stored && this.isUnshared) return this.loadAnew(record)
-    const stored = this.stored ? await this.policy.store.read(record.handle) : null
-    if (stored === null) {
-      this.leave()
-      return
-    }
-    // What parallel requests have changed meanwhile is theirs to save.
-    for (const key of this.changes?.keys() ?? []) record.apply(key, stored.data.get(key))
-    record.expiry = stored.expiry
-    record.principal = stored.principal
-    record.metadata = stored.metadata
-    record.createdAt = stored.createdAt
-    this.forgetChanges()
+  /** Goes on without a session: this request has ended it, or it may begin another. */
+  detach(phase: 'none' | 'ended'): void {
+    this.record = null
+    this.id = null
+    this.phase = phase
+    this.draft = null
+    this.sendsCookie = false
   }
 
-  /** Takes back what was set since the last save, before a response that shall not store it. */
-  async discard(): Promise<void> {
-    if (!this.mayBeModified) return
-    try {
-      await this.reload()
-    } finally {
-      this.forgetChanges()
-    }
-    // This request, or another, has ended the session that its visitor has the cookie of.
-    if (!this.stored && this.hasCookie) this.cookie = 'clear'
+  /** As `detach`, from a session that has ended elsewhere: this request may begin another. */
+  detachLost(): void {
+    this.lost = true
+    this.detach('none')
   }
 
-  /** Sees what others have stored meanwhile. Where all share one live record, it does already. */
-  async catchUp(): Promise<void> {
-    if (this.record === null || !this.stored || !this.isUnshared) return
-    await this.save()
-    await this.reload()
+  /** It could not be ended: without its cookie, its visitor could not try again. */
+  liveOn(): void {
+    this.clearsCookie = false
+    if (this.phase === 'ended') this.phase = 'none'
   }
 
-  /** Makes a key fit for `swap`: what this request itself has set is stored, to be compared with. */
-  async beginUpdate(key: string): Promise<void> {
-    this.collect()
-    if (this.stored && this.isUnshared && this.changes?.has(key)) await this.save()
-  }
-
-  /**
-   * Sets a key to what was made of the encoded value `expected`. False if another process has
-   * changed it meanwhile: the new value is then here, and nothing was set.
-   */
-  async swap(key: string, expected: string | undefined, value: unknown): Promise<boolean> {
-    const record = this.own()
-    const { store } = this.policy
-    if (store.compareAndSet === undefined || !this.stored || record.destroyed) {
-      this.set(key, value)
-      return true
-    }
-    const text = this.encode(key, value)
-    this.disown(key)
-    const swapped = await store.compareAndSet(record, key, expected, text)
-    if (this.record === record) {
-      if (!record.destroyed) {
-        if (swapped) this.keepSwapped(record, key, value, text)
-      } else if (this.isDead(record)) this.lost(record)
-      else this.change(key, text)
-    }
-    return swapped || record.destroyed
-  }
-
-  /**
-   * A login after somebody else's logout is no revival: it begins a new session. Who begins none
-   * relies on the end of this one, and the response waits for it: should it fail, this one lives on.
-   */
-  leaveDestroyed(begins: boolean): void {
-    const { record } = this
-    if (!record?.destroyed) return
-    if (!begins) this.holdResponse(this.policy.store.save(record, null))
-    this.leave()
-  }
-
-  override markDirty(): void {
-    super.markDirty()
-    if (!this.ended || this.autosave) return
-    this.autosave = true
-    this.policy.background.plan(() => {
-      this.autosave = false
-      return this.saveInBackground()
-    })
-  }
-
-  protected override reset(record: SessionRecord | null, id: string | null): void {
-    super.reset(record, id)
-    this.endedHere = false
-  }
-
-  private leave(): void {
-    this.missed = true
-    this.reset(null, null)
-    this.cookie = 'none'
-  }
-
-  private isDue(record: SessionRecord): boolean {
-    if (this.dirty) return true
-    if (record.failure !== null || !this.stored) return false
-    return whatIsDue('response', record, this.policy).touch
-  }
-
-  private store(record: SessionRecord): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.write(record, (error) => (error === null ? resolve() : reject(error)))
-    })
-  }
-
-  /** Calls back instead of returning a promise: each response that changes something comes by. */
-  private write(record: SessionRecord, done: Done): void {
-    const { changes } = this
-    const first = !this.stored
-    const notes = notesOf(record)
-    const { revision } = notes
-    this.changes = null
-    this.dirty = false
-    this.stored = true
-    if (changes !== null) noteActivity(record, this.policy)
-    notes.storedSeenAt = record.lastSeenAt
-    notes.storedExpiresAt = record.expiresAt
-    const failed = (error: Error): void => {
-      if (first) this.stored = false
-      done(error)
-    }
-    this.policy.store.save(record, changes).then(() => {
-      notes.storedRevision = Math.max(notes.storedRevision, revision)
-      // Unless this request itself has ended it meanwhile, and is on another by now.
-      if (record.destroyed && this.record === record) {
-        if (this.isDead(record)) this.lost(record)
-        else this.restoreChanges(changes)
-      } else announce(first ? events.created : events.saved, this.policy.sessionName, record.handle)
-      done(null)
-    }, failed)
-  }
-
-  private settle<T>(work: Promise<T>, succeeded: (outcome: T) => void): Promise<void> {
-    const settling = work.then(succeeded, (error: unknown) => {
-      // The session lives on, and without its cookie its visitor could not try again.
-      if (this.cookie === 'clear') this.cookie = 'none'
-      this.endedHere = false
-      throw error
-    })
-    this.holdResponse(settling)
-    return settling
-  }
-
-  /** Whoever forgets to await must not bring the process down; the response gets the error. */
-  private holdResponse(work: Promise<void>): void {
-    const settling = Promise.all([this.settling, work]).then(() => {})
-    settling.catch(() => {})
-    this.settling = settling
-  }
-
-  /** Several processes write: each load gave a record of its own, which nobody else changes. */
-  private get isUnshared(): boolean {
-    return this.policy.store.writers === 'several'
-  }
-
-  private async loadAnew(record: SessionRecord): Promise<void> {
-    const loaded = await this.policy.store.loadByHandle(record.handle)
-    if (loaded === null) {
-      this.leave()
-      return
-    }
-    this.record = loaded
-    this.forgetChanges()
-    if (this.policy.rolling) noteActivity(loaded, this.policy)
-  }
-
-  private async saveDetached(record: SessionRecord): Promise<void> {
-    if (this.isUnshared) await this.store(record)
-    else await this.saveShared(record)
-    const current = this.record
-    if (current?.destroyed && !this.isDead(current)) await this.follow(current)
-  }
-
-  private async saveShared(record: SessionRecord): Promise<void> {
-    const live = await this.policy.store.loadByHandle(record.handle)
-    if (live === null) {
-      if (!record.destroyed || this.isDead(record)) this.lost(record)
-      return
-    }
-    if (live !== record) {
-      // An earlier write of this object has failed, and another one stands for the session.
-      for (const [key, text] of this.changes ?? []) live.apply(key, text)
-      live.expiry = record.expiry
-      live.metadata = record.metadata
-      live.principal = record.principal
-      live.createdAt = record.createdAt
-      notesOf(live).revision++
-      this.record = live
-    }
-    await this.store(live)
-  }
-
-  /** Goes on with the record that a renewal has put in the place of this one, and changes that. */
-  private async follow(record: SessionRecord): Promise<void> {
-    const next = await this.policy.store.successorOf(record)
-    // Unless another save of this request was here first.
-    if (this.record === record) {
-      // What was meant for one user is nothing for the next.
-      if (next === null || isLeft(record, next)) this.lost(record)
-      else this.carryOver(record, next)
-    }
-    await this.saveChanges()
-  }
-
-  private async saveInBackground(): Promise<void> {
-    try {
-      await this.save()
-    } catch (error) {
-      this.policy.log.error({ err: error }, 'a session could not be saved after its response')
-    }
-  }
-
-  private dropUnsent(record: SessionRecord): void {
-    this.reset(null, null)
-    this.policy.log.warn(
-      { session: shortHandle(record.handle) },
-      'a new session was dropped: its response has left without a cookie. Set values before it leaves; after reply.hijack(), await session.save() and send what fastify.sessions.cookieOf(session) gives'
-    )
-  }
-
-  /** Another process ended the session while this one moved it. */
-  private vanished(fresh: SessionRecord): void {
-    if (this.record !== fresh) return
-    this.lost(fresh)
-    this.reset(null, null)
-    this.endedHere = true
-    this.cookie = 'none'
-  }
-
-  private lost(record: SessionRecord): void {
-    this.missed = true
-    this.forgetChanges()
+  /** The session has ended elsewhere, and the changes of it with it. */
+  dropLost(record: SessionRecord): void {
+    this.lost = true
+    this.draft = null
     this.policy.log.debug(
       { session: shortHandle(record.handle) },
       'session changes were dropped: it was destroyed, renewed or expired in the meantime'
     )
   }
-}
 
-const NOBODY: Holder = { principal: null, metadata: null }
+  // ---- reading and changing ----
 
-function announceRenewal(sessionName: string, previous: string, handle: string): void {
-  if (!events.regenerated.hasSubscribers) return
-  const session = shortHandle(handle)
-  events.regenerated.publish({ sessionName, session, previous: shortHandle(previous) })
-}
-
-function thenLeave(leave: Leave, work: () => Promise<void>): Promise<void> {
-  let working: Promise<void>
-  try {
-    working = work()
-  } catch (error) {
-    leave()
-    throw error
+  get(key: string): unknown {
+    const text = this.data.get(key)
+    if (text === undefined) return undefined
+    if (this.draft === null && !isMutable(text)) return decodeValue(text)
+    return this.edit().get(key, text)
   }
-  working.then(leave, leave)
-  return working
+
+  /** A key's value as it is now, in a copy: what becomes of that is the caller's own affair. */
+  copy(key: string): unknown {
+    this.collect()
+    const text = this.data.get(key)
+    return text === undefined ? undefined : decodeValue(text)
+  }
+
+  set(key: string, value: unknown): void {
+    checkKey(key)
+    const text = encodeValue(key, value, this.policy.maxRecordSize)
+    if (!this.isClean || this.data.get(key) !== text) this.change(key, text)
+    if (this.draft !== null || isMutable(text)) this.edit().put(key, value, text)
+  }
+
+  delete(key: string): void {
+    this.draft?.dropObject(key)
+    this.change(key, undefined)
+  }
+
+  change(key: string, text: string | undefined): void {
+    checkKey(key)
+    const record = this.own()
+    if (text !== undefined) checkSize(record, key, text, this.policy.maxRecordSize)
+    record.apply(key, text)
+    notesOf(record).revision++
+    this.edit().note(key, text)
+    this.markDirty()
+  }
+
+  touch(): void {
+    if (this.record === null) return
+    noteActivity(this.record, this.policy)
+    this.markDirty()
+  }
+
+  /** Whether all that others see of the record is stored: only then does setting it again add nothing. */
+  get isClean(): boolean {
+    if (!this.stored || this.record === null) return false
+    const { revision, storedRevision } = notesOf(this.record)
+    return revision === storedRevision
+  }
+
+  get isModified(): boolean {
+    this.collect()
+    return this.isDirty && this.begun !== null
+  }
+
+  markDirty(): void {
+    this.edit().isDirty = true
+    if (this.closed) this.policy.background.plan(this)
+  }
+
+  /** Finds the values that were changed in place. */
+  collect(): void {
+    const { draft } = this
+    if (draft === null || !draft.hasObjects || this.readable === null) return
+    draft.collect(this.policy.maxRecordSize, (key, text) => this.change(key, text))
+  }
+
+  edit(): Draft {
+    this.draft ??= new Draft()
+    return this.draft
+  }
+
+  get isDirty(): boolean {
+    return this.draft?.isDirty === true
+  }
+
+  /** Whether it is worth to ask whether it is modified: that looks into every object. */
+  get mayBeModified(): boolean {
+    return this.draft !== null && (this.draft.isDirty || this.draft.hasObjects)
+  }
+
+  /** Several processes write: each load gave a record of its own, which nobody else changes. */
+  get isUnshared(): boolean {
+    return this.policy.store.writers === 'several'
+  }
+
+  // ---- the response ----
+
+  /** The response waits for this, and fails if it does. */
+  hold(work: Promise<void>): void {
+    this.calls ??= new Calls()
+    this.calls.hold(work)
+  }
+
+  /** The response is out, or will never be; changes still unsaved are stored now. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    const { record, policy } = this
+    if (record === null) return
+    // A response that was hijacked or cut off has stored no touch.
+    if (this.stored && !record.destroyed && whatIsDue('close', record, policy).touch) {
+      this.edit().isDirty = true
+    }
+    if (this.mayBeModified) policy.background.start(this)
+  }
+}
+
+function isBlank({ data, principal, metadata, expiry }: SessionRecord): boolean {
+  return data.size === 0 && principal === null && metadata === null && expiry === null
 }

@@ -58,7 +58,14 @@ function sessionWith(maxWait: number): SessionClass {
   const id = createSessionId()
   const log = { debug() {}, info() {}, warn() {}, error() {} }
   const policy = {
-    ...{ sessionName: 'session', store, log, now: Date.now, expiry: onInactivity(1000) },
+    ...{
+      sessionName: 'session',
+      store,
+      log,
+      warnOnce() {},
+      now: Date.now,
+      expiry: onInactivity(1000)
+    },
     ...{ rolling: true, alwaysSave: false, touchInterval: null, maxRecordSize: 1000 },
     ...{ sessionEndLimit: 1000, absoluteTimeout: null, background: new BackgroundSaves() },
     updates: new Turnstile({ maxQueue: Number.POSITIVE_INFINITY, maxWait }),
