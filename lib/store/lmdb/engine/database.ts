@@ -227,7 +227,10 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
         // Commits do not wait for the disk while they keep other processes from theirs.
         overlappingSync: !readOnly && process.platform !== 'win32',
         separateFlushed: true,
-        eventTurnBatching: false
+        eventTurnBatching: false,
+        // Keys are hashes: the pages beside that of a session are of no use to whoever reads it,
+        // and would take the place of those that are.
+        noReadAhead: true
       })
       refuseForeignTables(path, root)
       return new Database(path, binding, root)
