@@ -71,18 +71,24 @@ class Connection {
   }
 }
 
-function openAll(port: number, count: number): Promise<Connection[]> {
-  return Promise.all(Array.from({ length: count }, () => Connection.open(port)))
+/** One server's port, or those of several, which then have the same number of connections. */
+export type Ports = number | readonly number[]
+
+function openAll(ports: Ports, count: number): Promise<Connection[]> {
+  const all = typeof ports === 'number' ? [ports] : ports
+  return Promise.all(
+    Array.from({ length: count }, (_, at) => Connection.open(all[at % all.length] as number))
+  )
 }
 
 /** Sends on each connection the next request as soon as the last one is answered. */
 export async function closedLoop(
-  port: number,
+  ports: Ports,
   connections: number,
   next: () => Shot | null
 ): Promise<Hits> {
   const latency = createHistogram()
-  const opened = await openAll(port, connections)
+  const opened = await openAll(ports, connections)
   const begun = performance.now()
   let requests = 0
   await Promise.all(

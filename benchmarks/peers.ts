@@ -103,6 +103,18 @@ function sled(options: SledSessionOptions = {}, folder?: string): Peer {
   })
 }
 
+/** On the LMDB database in the folder that the environment names, beside other processes. */
+function sledOnLmdb(options: SledSessionOptions = {}): Peer {
+  return onFastify(getSet, async (app) => {
+    const { sledSession } = (await import('../dist/index.js' as string)) as { sledSession: Plugin }
+    const { LmdbStore } = (await import('../dist/lmdb.js' as string)) as {
+      LmdbStore: new (options: { path: string }) => unknown
+    }
+    const store = new LmdbStore({ path: process.env.LMDB_FOLDER as string })
+    await app.register(sledSession, { store, secure: false, ...options } as object)
+  })
+}
+
 function fastifySession(store?: () => Promise<unknown>): Peer {
   return onFastify(getSet, async (app) => {
     await app.register(await load<Plugin>('@fastify/cookie'))
@@ -162,6 +174,9 @@ export const PEERS: Record<string, Peer> = {
   '@fastify/secure-session': secureSession,
   'express-session, memory': () => expressApp(SECRET),
   'express-session, files': () => expressApp(SECRET, fileStore),
+  // For cores.ts, which compares numbers of processes, and page-faults.ts.
+  [`${ours} on LMDB`]: sledOnLmdb(),
+  [`${ours} on LMDB, not rolling`]: sledOnLmdb({ rolling: false }),
   // The same plugin on databases that fill.ts has filled; see workloads.ts.
   [`${ours}, 1M stored`]: sled({ rolling: false, memory: COLD_MEMORY }, 'COLD_FOLDER'),
   [`${ours}, 1M stored, rolling`]: sled({ memory: COLD_MEMORY }, 'COLD_FOLDER'),

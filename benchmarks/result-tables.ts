@@ -1,7 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import type { CodecRow } from './codecs.js'
+import type { CoresResult } from './cores.js'
+import { coresGoals, coresSummary, coresTable } from './cores-tables.js'
+import type { CrashTotal } from './crash.js'
+import type { DeployRow } from './deploy.js'
 import { ORIGINAL_TABLES, type OriginalResults } from './original/tables.js'
+import type { PageFaultRow } from './page-faults.js'
 import type { Spread } from './statistics.js'
 import type { StoreRow } from './store.js'
 
@@ -15,14 +20,14 @@ export async function readResult(name: string): Promise<unknown> {
 
 async function crashTable(): Promise<string> {
   const { modes } = (await readResult('crash')) as {
-    modes: { durability: string; kills: number; acknowledged: number; losses: number }[]
+    modes: CrashTotal[]
   }
-  const rows = modes.map(({ durability, kills, acknowledged, losses }) => {
-    return `| \`${durability}\` | ${kills} | ${acknowledged.toLocaleString('en-US')} | ${losses} |`
+  const rows = modes.map(({ store, durability, kills, acknowledged, losses }) => {
+    return `| ${store} | \`${durability}\` | ${kills} | ${acknowledged.toLocaleString('en-US')} | ${losses} |`
   })
   const head =
-    '| durability | kills | acknowledged changes | of them lost, or ended sessions back |'
-  return [head, '|---|---:|---:|---:|', ...rows].join('\n')
+    '| store | durability | kills | acknowledged changes | of them lost, or ended sessions back |'
+  return [head, '|---|---|---:|---:|---:|', ...rows].join('\n')
 }
 
 async function reaperTable(): Promise<string> {
@@ -118,6 +123,36 @@ async function profileTable(route: string): Promise<string> {
   return [`| ${route}: function | share |`, '|---|---:|', ...rows, last].join('\n')
 }
 
+async function deployTable(): Promise<string> {
+  const { rows } = (await readResult('deploy')) as { rows: DeployRow[] }
+  const lines = rows.map(({ way, failed, gap }) => {
+    const times = [gap.median, gap.least, gap.most].map((value) => Math.round(value))
+    return `| ${[way, failed.median, ...times].join(' | ')} |`
+  })
+  const head = '| | requests that failed | longest time without an answer, ms | least | most |'
+  return [head, '|---|---:|---:|---:|---:|', ...lines].join('\n')
+}
+
+async function pageFaultTable(): Promise<string> {
+  const { rows } = (await readResult('page-faults')) as { rows: PageFaultRow[] }
+  const lines = rows.map(({ store, rate, faults, ...times }) => {
+    const { loopDelayP99, loopDelayMost, p50, p99 } = times
+    const ms = [loopDelayP99, loopDelayMost, p50, p99].map((value) => value.toFixed(1))
+    return `| ${[store, rate, faults.toFixed(2), ...ms].join(' | ')} |`
+  })
+  const head =
+    '| store | reads/s | page faults each | loop delay p99, ms | most | answer p50, ms | p99 |'
+  return [head, '|---|---:|---:|---:|---:|---:|---:|', ...lines].join('\n')
+}
+
+/** Of what two workers do beside one. */
+function ofCores(render: (result: CoresResult) => string): () => Promise<string> {
+  return async () => {
+    const { workloads } = (await readResult('cores')) as { workloads: CoresResult }
+    return render(workloads)
+  }
+}
+
 /** By the name that the documentation has for it. */
 export const TABLES: Record<string, () => Promise<string>> = {
   crash: crashTable,
@@ -126,6 +161,11 @@ export const TABLES: Record<string, () => Promise<string>> = {
   million: millionTable,
   reaper: reaperTable,
   codecs: codecTable,
+  cores: ofCores(coresTable),
+  'cores-summary': ofCores(coresSummary),
+  'cores-goals': ofCores(coresGoals),
+  deploy: deployTable,
+  'page-faults': pageFaultTable,
   'profile-counter': () => profileTable('counter'),
   'profile-create': () => profileTable('create'),
   ...Object.fromEntries(

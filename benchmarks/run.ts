@@ -49,8 +49,6 @@ const QUICK_WORKLOADS = ['counter', 'read', 'create', 'mix']
 
 async function run(): Promise<void> {
   await installPeers()
-  // Redis, for the peers that keep their sessions there.
-  execFileSync(process.execPath, [`${here}../scripts/system-packages.mjs`], { stdio: 'inherit' })
   const wanted = only ?? (quick ? QUICK_WORKLOADS : Object.keys(WORKLOADS))
   const redis = quick ? null : await startRedis()
   const env: NodeJS.ProcessEnv = redis === null ? {} : { REDIS_URL: redis.url }

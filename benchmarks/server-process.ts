@@ -25,6 +25,10 @@ export class ServerProcess {
     return new ServerProcess(child, started)
   }
 
+  get pid(): number {
+    return this.#child.pid as number
+  }
+
   /** What it has used since it was last asked; RSS and the peak of it as they are. */
   async usage(): Promise<Usage> {
     this.#child.send('usage')
@@ -38,11 +42,17 @@ export class ServerProcess {
 }
 
 async function nextMessage(child: ChildProcess): Promise<unknown> {
-  const [message] = await Promise.race([
-    once(child, 'message'),
-    once(child, 'exit').then(() => {
-      throw new Error('the server ended')
-    })
-  ])
-  return message
+  const heard = new AbortController()
+  const { signal } = heard
+  try {
+    const [message] = await Promise.race([
+      once(child, 'message', { signal }),
+      once(child, 'exit', { signal }).then(() => {
+        throw new Error('the server ended')
+      })
+    ])
+    return message
+  } finally {
+    heard.abort()
+  }
 }

@@ -76,9 +76,13 @@ function machineOf(stored: Map<string, Stored>): string {
 /** Empty for what has not been measured. */
 async function render(name: string, stored: Map<string, Stored>): Promise<string> {
   const single = TABLES[name]
-  if (single !== undefined)
-    return `${await single()}
-`
+  if (single !== undefined) {
+    const text = await single().catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return null
+      throw error
+    })
+    return text === null ? '' : `${text}\n`
+  }
   const results: Results = Object.fromEntries([...stored].map(([key, { peers }]) => [key, peers]))
   if (stored.size === 0) return ''
   if (name === 'summary') return `${summary(stored)}\n`

@@ -1,5 +1,5 @@
 import { fillDatabase, idOf } from './fill.js'
-import { closedLoop, openLoop, type Shot } from './http-client.js'
+import { closedLoop, openLoop, type Ports, type Shot } from './http-client.js'
 import { CONNECTIONS, cannonade, type Measurement, measured, visitAll } from './measure.js'
 import { BASELINE, OURS } from './report.js'
 import type { ServerProcess } from './server-process.js'
@@ -35,7 +35,7 @@ export interface Visitor {
   cookie: string
 }
 
-const compared = (peer: string): boolean => !/stored|reaping/.test(peer)
+const compared = (peer: string): boolean => !/stored|reaping|LMDB/.test(peer)
 
 function cannon(path: string, firstVisit: string | null): Workload['run'] {
   return async (server, { seconds }) => {
@@ -46,10 +46,15 @@ function cannon(path: string, firstVisit: string | null): Workload['run'] {
 
 // ---- the mix ----
 
-async function fillByVisits(server: ServerProcess, { sessions }: Scale): Promise<Visitor[]> {
+async function fillByVisits({ port }: ServerProcess, { sessions }: Scale): Promise<Visitor[]> {
+  return beginSessions(port, sessions)
+}
+
+/** So many first visits. */
+export async function beginSessions(ports: Ports, sessions: number): Promise<Visitor[]> {
   const visitors: Visitor[] = []
   let left = sessions
-  await closedLoop(server.port, CONNECTIONS, () => {
+  await closedLoop(ports, CONNECTIONS, () => {
     if (left-- <= 0) return null
     const answered = (cookie: string | null): void => {
       visitors.push({ cookie: cookie ?? `id=${idOf(visitors.length)}` })
