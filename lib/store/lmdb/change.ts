@@ -24,6 +24,8 @@ export class Unit {
   readonly changes: Change[] = []
   /** It was read as it was written, and nobody who opens the database can take it back. */
   committed = false
+  /** Its changes were taken back, and are on their way again in another one. */
+  abandoned = false
   #settled = false
   readonly #sessions = new Map<string, StoredSession>()
 

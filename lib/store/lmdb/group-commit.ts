@@ -169,6 +169,27 @@ export class GroupCommit {
       else if (this.#early) this.#settle(unit, null)
     }
     this.#committing = []
+    if (!stays) {
+      this.#lookAgain(units).catch((error: Error) => {
+        for (const unit of units) this.#settle(unit, error)
+      })
+    }
+    this.#next()
+  }
+
+  /**
+   * What was taken back goes out again at once: LMDB's thread, which is to flush it, looks for its
+   * transaction in vain until the next one.
+   */
+  async #lookAgain(units: readonly Unit[]): Promise<void> {
+    await this.#database.untilOpened()
+    this.#database.refresh()
+    for (const unit of units) {
+      if (unit.abandoned) continue
+      unit.committed = unit.isStored(this.#database)
+      if (unit.committed && this.#early) this.#settle(unit, null)
+      else if (!unit.committed && unit.isLost(this.#database)) this.#again(unit)
+    }
     this.#next()
   }
 
@@ -176,13 +197,14 @@ export class GroupCommit {
     if (written && !unit.committed) {
       await this.#database.untilOpened()
       this.#database.refresh()
-      unit.committed = !unit.isLost(this.#database)
     }
-    if (written && unit.committed) this.#settle(unit, null)
+    if (unit.abandoned) return
+    if (written && (unit.committed || !unit.isLost(this.#database))) this.#settle(unit, null)
     else this.#again(unit)
   }
 
   #refused(unit: Unit, error: LmdbError): void {
+    if (unit.abandoned) return
     this.#database.refresh()
     // It is there, and was not flushed.
     if (unit.committed || unit.isStored(this.#database))
@@ -200,6 +222,7 @@ export class GroupCommit {
 
   /** Before all that came later. */
   #again(unit: Unit): void {
+    unit.abandoned = true
     this.#release(unit)
     this.#gathering.unshift(...unit.changes)
   }
