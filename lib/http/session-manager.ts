@@ -1,15 +1,15 @@
-import { ExceptUnknownError, NotSupportedError, StoreDamagedError } from '../errors.js'
-import { announce, events } from '../events.js'
+import { NotSupportedError } from '../errors.js'
+import { events } from '../events.js'
 import type { Expiry } from '../record/expiry.js'
-import { handleOf, isHandle } from '../record/handle.js'
 import { anyObject, flag, type Option, option, readOptions, refuse } from '../record/option.js'
 import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue } from '../record/value.js'
 import { cookieLifetime, noteActivity } from '../session/activity.js'
 import type { SessionData } from '../session/data.js'
-import { isListed, recordsOf } from '../session/records-of.js'
+import { recordsOf } from '../session/records-of.js'
 import type { Registration } from '../session/registration.js'
+import { checkExcept, findRecord, revoke, revokeAll } from '../session/revocation.js'
 import { saveFollowing } from '../session/saving.js'
 import { Session } from '../session/session.js'
 import { UnitOfWork } from '../session/unit-of-work.js'
@@ -60,31 +60,44 @@ export class SessionManager {
     this.#cookie = cookie
   }
 
-  /** A user's sessions, the one last used first. Costs in proportion to their number. */
+  /**
+   * A user's sessions, the one last used first. Costs in proportion to their number.
+   *
+   * ```ts
+   * const devices = await fastify.sessions.list(user.id)
+   * ```
+   */
   async list(principal: string): Promise<SessionInfo[]> {
-    const found: { lastSeenAt: number; info: SessionInfo }[] = []
-    await this.#eachBatch(principal, async (records) => {
-      for (const record of records) {
-        found.push({ lastSeenAt: record.lastSeenAt, info: describe(record) })
-      }
-    })
-    return found.sort((a, b) => b.lastSeenAt - a.lastSeenAt).map(({ info }) => info)
+    checkPrincipal(principal)
+    const found: SessionInfo[] = []
+    for await (const records of recordsOf(this.#policy.store, principal)) {
+      found.push(...records.map(describe))
+    }
+    return found.sort((a, b) => b.lastSeenAt.getTime() - a.lastSeenAt.getTime())
   }
 
-  /** How many sessions a user has; without a principal, how many are stored, expired ones included. */
+  /**
+   * How many sessions a user has; without a principal, how many are stored, expired ones included.
+   *
+   * ```ts
+   * const devices = await fastify.sessions.count(user.id)
+   * ```
+   */
   async count(principal?: string): Promise<number> {
-    if (principal !== undefined) {
-      let count = 0
-      await this.#eachBatch(principal, async (records) => {
-        count += records.length
-      })
-      return count
-    }
-    return this.#policy.store.count()
+    const { store } = this.#policy
+    if (principal === undefined) return store.count()
+    checkPrincipal(principal)
+    let count = 0
+    for await (const records of recordsOf(store, principal)) count += records.length
+    return count
   }
 
   /**
    * Ends a session at once, for requests under way too.
+   *
+   * ```ts
+   * await fastify.sessions.revoke(request.body.handle, { principal: request.session.principal })
+   * ```
    *
    * @param options.principal ends it only if it is this user's: give it whenever the handle came
    *   from a page, so that nobody can end another's session. `null` or `undefined` given for it,
@@ -97,26 +110,16 @@ export class SessionManager {
   ): Promise<boolean> {
     // One that is spelled wrong would end the session of whoever it is.
     readOptions({ principal: AS_GIVEN }, options)
-    const owned = 'principal' in options
-    const unreadable: string[] = []
-    const record = await this.#find(handleOrId, unreadable)
-    for (const handle of unreadable) {
-      const { principal = null } = options
-      const { store } = this.#policy
-      if (owned && (principal === null || !(await isListed(store, principal, handle)))) return false
-      await this.#discard(handle, principal)
-      return true
-    }
-    if (record === null) return false
-    if (owned && (record.principal === null || record.principal !== options.principal)) {
-      return false
-    }
-    await this.#destroy(record)
-    return true
+    const owner = 'principal' in options ? (options.principal ?? null) : undefined
+    return revoke(this.#policy, handleOrId, owner)
   }
 
   /**
    * Ends all of a user's sessions: after a new password, or for "log out everywhere".
+   *
+   * ```ts
+   * await fastify.sessions.revokeAll(user.id, { except: request.session })
+   * ```
    *
    * @param options.except the handle or id of one that stays, or a {@link Session}. If it is given,
    *   it must be a session of this user, so that one that has just ended does not take all others
@@ -130,59 +133,43 @@ export class SessionManager {
     options: { except?: string | Session | null | undefined } = {}
   ): Promise<number> {
     readOptions({ except: AS_GIVEN }, options)
-    if ('except' in options) await this.#checkExcept(principal, options.except)
-    let ended = 0
-    // A session that is renewed during the walk goes on under another handle, perhaps behind it.
-    for (let before = -1; before < ended; ) {
-      before = ended
-      const unreadable: string[] = []
-      await this.#eachBatch(
-        principal,
-        async (records) => {
-          const kept = await this.#handleOf(options.except)
-          const doomed = records.filter(({ handle }) => handle !== kept)
-          const outcomes = await Promise.allSettled([
-            ...doomed.map((record) => this.#endTheirs(principal, record)),
-            ...unreadable.splice(0).map((handle) => this.#discard(handle, principal))
-          ])
-          ended += outcomes.filter((each) => each.status === 'fulfilled' && each.value).length
-          const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-          if (failed !== undefined) throw failed.reason
-        },
-        (handle) => unreadable.push(handle)
-      )
-    }
-    return ended
-  }
-
-  /** Ends a session, whoever's it is; false if there is none. As `revoke` without a principal. */
-  destroy(handleOrId: string): Promise<boolean> {
-    return this.revoke(handleOrId)
+    checkPrincipal(principal)
+    if ('except' in options) await checkExcept(this.#policy, principal, options.except)
+    return revokeAll(this.#policy, principal, options.except)
   }
 
   /**
    * A session to read, or to change: what is set is stored by itself at the end of the turn, and
    * `await session.save()` says when. Looking at a session is not activity.
    *
+   * ```ts
+   * const session = await fastify.sessions.get(handle)
+   * session?.set('plan', 'pro')
+   * ```
+   *
    * @returns `null` if there is no such session
    */
   async get(handleOrId: string): Promise<Session | null> {
-    const record = await this.#find(handleOrId)
-    return record === null ? null : new Session(this.#detach(record, null, false))
+    const record = await findRecord(this.#policy, handleOrId)
+    return record === null ? null : new Session(this.#outside(record, null, false))
   }
 
   /**
    * Changes a session and resolves when that is stored. If its visitor gets a new id meanwhile,
    * what `fn` has changed is stored under that.
    *
+   * ```ts
+   * await fastify.sessions.update(handle, (session) => session.set('plan', 'pro'))
+   * ```
+   *
    * @returns false if there is no such session, or none any more when it was to be stored: it has
    *   ended, or is another user's by then. Nothing is changed then
    * @throws whatever `fn` throws
    */
   async update(handleOrId: string, fn: (session: Session) => unknown): Promise<boolean> {
-    const record = await this.#find(handleOrId)
+    const record = await findRecord(this.#policy, handleOrId)
     if (record === null) return false
-    const work = this.#detach(record, null, false)
+    const work = this.#outside(record, null, false)
     work.followRenewals()
     await fn(new Session(work))
     return saveFollowing(work)
@@ -191,6 +178,11 @@ export class SessionManager {
   /**
    * Makes a session without a request, and resolves when it is stored: for tests, and for logins
    * over another channel. It has its id; {@link cookieOf} gives its cookie.
+   *
+   * ```ts
+   * const session = await fastify.sessions.create({ principal: 'ann' })
+   * const cookie = fastify.sessions.cookieOf(session)
+   * ```
    *
    * @throws as `set`, `setPrincipal` and `expiry` throw; nothing is stored then
    */
@@ -213,6 +205,10 @@ export class SessionManager {
    * response that the plugin does not send, as after `reply.hijack()`, and for tests. Save the
    * session first. One that has ended, or holds nothing, gives a cookie that clears the browser's.
    *
+   * ```ts
+   * reply.raw.setHeader('set-cookie', fastify.sessions.cookieOf(request.session))
+   * ```
+   *
    * @param options.secure whether it has Secure if the registration's `secure` is `auto`, as
    *   `request.protocol === 'https'` tells. Default true
    * @throws `SLED_SESSION_ID_UNKNOWN` on a session that was found by its handle
@@ -234,6 +230,10 @@ export class SessionManager {
    * The session that a Cookie header names, for WebSocket upgrades, event streams and jobs. It
    * counts as activity. What is set is stored by itself; no cookie is sent.
    *
+   * ```ts
+   * const session = await fastify.sessions.load(upgrade.headers.cookie)
+   * ```
+   *
    * @returns `null` if the header names none
    */
   async load(cookieHeader: string | undefined): Promise<Session | null> {
@@ -244,16 +244,20 @@ export class SessionManager {
       const found = await findLive(store, decoded)
       return typeof found === 'string'
         ? null
-        : new Session(this.#detach(found.record, found.cookie.id, true))
+        : new Session(this.#outside(found.record, found.cookie.id, true))
     }
     const { id } = decoded
     const record = await store.load(id)
-    return record === null ? null : new Session(this.#detach(record, id, true))
+    return record === null ? null : new Session(this.#outside(record, id, true))
   }
 
   /**
    * Deletes the sessions that are past their time, at once instead of at the next `reapInterval`.
    * Runs never overlap: a call during a run gets that run's result.
+   *
+   * ```ts
+   * const deleted = await fastify.sessions.deleteExpired()
+   * ```
    *
    * @param options.onProgress told after each batch how many it is so far
    * @returns how many were deleted
@@ -282,6 +286,10 @@ export class SessionManager {
   /**
    * What the store tells about itself: sessions, bytes, cache, writes, reaper. It costs some file
    * look-ups and a read of 256 keys, however many sessions there are.
+   *
+   * ```ts
+   * const { sessions, diskBytes } = await fastify.sessions.stats()
+   * ```
    */
   async stats(): Promise<StoreStats> {
     const { store } = this.#policy
@@ -293,6 +301,10 @@ export class SessionManager {
    * database like the live one, quarantine included; a later backup to the same folder writes only
    * what has changed. Half a backup is recognised: neither a restore nor a server takes it for a
    * whole one, and the next backup to the folder completes it.
+   *
+   * ```ts
+   * await fastify.sessions.backup('./backup')
+   * ```
    *
    * @param folder a new or empty one, or one that holds an earlier backup
    * @throws `SLED_SESSION_BACKUP_UNUSABLE` if it holds anything else,
@@ -312,6 +324,10 @@ export class SessionManager {
   /**
    * All sessions as text, one a line as JSON, in pieces: a source for `pipeline()`. It holds the
    * data of every session.
+   *
+   * ```ts
+   * await pipeline(fastify.sessions.export(), createWriteStream('sessions.jsonl'))
+   * ```
    */
   export(options?: ExportOptions): AsyncGenerator<string> {
     return exportSessions(this.#policy.store, options)
@@ -320,6 +336,10 @@ export class SessionManager {
   /**
    * Stores the sessions of an export, in the place of those with the same handle. Run it again if
    * it stopped. Whoever may import can log in as anyone: let nobody else give you such a text.
+   *
+   * ```ts
+   * await fastify.sessions.import(createReadStream('sessions.jsonl'))
+   * ```
    *
    * @param source the text of an export, in pieces: a file stream, a request's body
    * @throws `SLED_SESSION_IMPORT_REFUSED` naming the first line that is wrong
@@ -332,80 +352,7 @@ export class SessionManager {
     return importSessions(store, source, { ...options, maxRecordSize, now })
   }
 
-  /** Works on a user's sessions, a bounded number of them at a time. */
-  async #eachBatch(
-    principal: string,
-    work: (records: readonly SessionRecord[]) => Promise<void>,
-    onUnreadable?: (handle: string) => void
-  ): Promise<void> {
-    checkPrincipal(principal)
-    const batches = recordsOf(this.#policy.store, principal, onUnreadable)
-    for await (const records of batches) await work(records)
-  }
-
-  async #find(handleOrId: unknown, unreadable?: string[]): Promise<SessionRecord | null> {
-    const { store } = this.#policy
-    if (!isHandle(handleOrId)) return null
-    if (unreadable === undefined) {
-      return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
-    }
-    const named = await this.#load(handleOrId, unreadable)
-    if (named !== null || unreadable.length > 0) return named
-    return this.#load(handleOf(handleOrId), unreadable)
-  }
-
-  async #checkExcept(
-    principal: string,
-    except: string | Session | null | undefined
-  ): Promise<void> {
-    checkPrincipal(principal)
-    let owner: string | null = null
-    // A login that is not stored yet counts: it is what its visitor goes on with.
-    if (except instanceof Session) owner = except.handle === null ? null : except.principal
-    else owner = (await this.#find(except))?.principal ?? null
-    if (owner !== principal) throw new ExceptUnknownError()
-  }
-
-  async #handleOf(except: string | Session | null | undefined): Promise<string | null> {
-    if (except === undefined || except === null) return null
-    if (except instanceof Session) return except.handle
-    return (await this.#find(except))?.handle ?? null
-  }
-
-  /** The record of a session that is listed; one that cannot be read joins the `unreadable`. */
-  async #load(handle: string, unreadable: string[]): Promise<SessionRecord | null> {
-    try {
-      return await this.#policy.store.loadByHandle(handle)
-    } catch (error) {
-      if (!(error instanceof StoreDamagedError)) throw error
-      unreadable.push(handle)
-      return null
-    }
-  }
-
-  /** Ends a session whose record cannot be read. */
-  async #discard(handle: string, principal: string | null): Promise<true> {
-    const { store, sessionName } = this.#policy
-    await store.discard?.(handle, principal)
-    announce(events.revoked, sessionName, handle)
-    return true
-  }
-
-  /** Ends a user's session under the id that it has by now; false if that is done already. */
-  async #endTheirs(principal: string, record: SessionRecord): Promise<boolean> {
-    const { store } = this.#policy
-    const live = record.destroyed ? await store.successorOf(record) : record
-    if (live?.principal !== principal) return false
-    await this.#destroy(live)
-    return true
-  }
-
-  async #destroy(record: SessionRecord): Promise<void> {
-    await this.#policy.store.destroy(record)
-    announce(events.revoked, this.#policy.sessionName, record.handle)
-  }
-
-  #detach(record: SessionRecord, id: string | null, active: boolean): UnitOfWork {
+  #outside(record: SessionRecord, id: string | null, active: boolean): UnitOfWork {
     const policy = active ? this.#policy : { ...this.#policy, rolling: false }
     if (policy.rolling) noteActivity(record, policy)
     const work = new UnitOfWork(policy, record, id, 'none')

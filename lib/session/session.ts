@@ -40,6 +40,10 @@ export class Session {
   /**
    * The value of a key, or `undefined`. Known keys are typed by {@link SessionData}, others by
    * the type argument.
+   *
+   * ```ts
+   * const counter = session.get<number>('counter') ?? 0
+   * ```
    */
   get<K extends keyof SessionData & string>(key: K): SessionData[K] | undefined
   get<T = unknown>(key: string): T | undefined
@@ -52,6 +56,10 @@ export class Session {
    * any number, in any nesting; they come back exactly. The first value that is set makes a new
    * visitor's session.
    *
+   * ```ts
+   * session.set('cart', { items: [7], addedAt: new Date() })
+   * ```
+   *
    * @throws {ValueNotStorableError} `SLED_SESSION_VALUE_NOT_STORABLE` for functions, symbols,
    *   circular references and class instances
    * @throws {SessionTooLargeError} `SLED_SESSION_TOO_LARGE` over `maxRecordSize`
@@ -62,19 +70,37 @@ export class Session {
     this.#work.set(key, value)
   }
 
-  /** Whether the key is set, be it to `undefined`. */
+  /**
+   * Whether the key is set, be it to `undefined`.
+   *
+   * ```ts
+   * if (!session.has('welcomed')) session.set('welcomed', true)
+   * ```
+   */
   has(key: string): boolean {
     return this.#work.data.has(key)
   }
 
-  /** Deletes a key; false if it was not set. */
+  /**
+   * Deletes a key; false if it was not set.
+   *
+   * ```ts
+   * session.delete('draft')
+   * ```
+   */
   delete(key: string): boolean {
     if (!this.has(key)) return false
     this.#work.delete(key)
     return true
   }
 
-  /** Gets and deletes in one: a flash message that is read once. */
+  /**
+   * Gets and deletes in one: a flash message that is read once.
+   *
+   * ```ts
+   * const notice = session.pop<string>('notice')
+   * ```
+   */
   pop<K extends keyof SessionData & string>(key: K): SessionData[K] | undefined
   pop<T = unknown>(key: string): T | undefined
   pop(key: string): unknown {
@@ -83,12 +109,24 @@ export class Session {
     return value
   }
 
-  /** The keys that are set, in the order in which they first were. */
+  /**
+   * The keys that are set, in the order in which they first were.
+   *
+   * ```ts
+   * session.keys() // ['counter', 'cart']
+   * ```
+   */
   keys(): string[] {
     return [...this.#work.data.keys()]
   }
 
-  /** All keys with their values. */
+  /**
+   * All keys with their values.
+   *
+   * ```ts
+   * const data = Object.fromEntries(session.entries())
+   * ```
+   */
   entries(): [key: string, value: unknown][] {
     return this.keys().map((key) => [key, this.get(key)])
   }
@@ -100,6 +138,10 @@ export class Session {
    * On a store that several processes write to, the value is stored before this resolves, and
    * only if nobody has changed it since `fn` got it; otherwise `fn` runs again with what is there
    * now. So let `fn` do nothing but make the value.
+   *
+   * ```ts
+   * const visits = await session.update<number>('visits', (visits = 0) => visits + 1)
+   * ```
    *
    * @returns the new value
    * @throws as `set` does, and whatever `fn` throws; the value is then unchanged
@@ -122,6 +164,10 @@ export class Session {
   /**
    * Deletes every key, and nothing else: id, principal, metadata, expiry and times stay. Whoever
    * is logged in stays logged in; see {@link destroy} and {@link setPrincipal}.
+   *
+   * ```ts
+   * session.clear() // logged in, with nothing in the cart
+   * ```
    */
   clear(): void {
     for (const key of this.keys()) this.delete(key)
@@ -132,6 +178,7 @@ export class Session {
     return this.#work.data.size
   }
 
+  /** Whether no key is set. */
   get isEmpty(): boolean {
     return this.size === 0
   }
@@ -192,6 +239,12 @@ export class Session {
    * Stores the changes now and resolves when they are durable. Needed only where the plugin
    * cannot do it before the response leaves, as after `reply.hijack()`.
    *
+   * ```ts
+   * reply.hijack()
+   * session.set('upload', 'begun')
+   * await session.save()
+   * ```
+   *
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
    */
   save(): Promise<void>
@@ -203,6 +256,12 @@ export class Session {
   /**
    * Drops this request's unsaved changes and reads what is stored. A session that is gone from
    * the store is then a new, empty one.
+   *
+   * ```ts
+   * session.set('plan', 'pro')
+   * await session.reload()
+   * session.get('plan') // as it was
+   * ```
    *
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
    */
@@ -216,6 +275,11 @@ export class Session {
    * Ends the session: its data is gone and its id is dead, for parallel requests too. A value set
    * afterwards begins a new session.
    *
+   * ```ts
+   * await session.destroy()
+   * return reply.redirect('/')
+   * ```
+   *
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`; the session then lives on
    */
   destroy(): Promise<void>
@@ -227,6 +291,10 @@ export class Session {
   /**
    * Gives the session a new id, against fixation: do this whenever the visitor's rights change.
    * The old id is dead at once, for parallel requests too; what those change is dropped.
+   *
+   * ```ts
+   * await session.regenerate({ keep: ['locale'] })
+   * ```
    *
    * @param options.keep true (default) keeps all, false nothing. A list keeps these keys, and like
    *   false drops principal and metadata: nobody is logged in any more. A list in the place of the
@@ -270,6 +338,10 @@ export class Session {
    * are dropped when a principal is followed by another, or by nobody, and so is an expiry that
    * this request has not set.
    *
+   * ```ts
+   * await session.setPrincipal(user.id, { metadata: { agent: request.headers['user-agent'] } })
+   * ```
+   *
    * @throws {InvalidPrincipalError} `SLED_SESSION_INVALID_PRINCIPAL` unless it is a text of 1 to
    *   1,024 bytes
    * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for a wrong `keep`
@@ -290,7 +362,13 @@ export class Session {
     await setPrincipal(this.#work, change, options.renew !== false)
   }
 
-  /** What a list of the user's sessions shows of this one, such as the user agent: any value. */
+  /**
+   * What a list of the user's sessions shows of this one, such as the user agent: any value.
+   *
+   * ```ts
+   * session.metadata = { agent: request.headers['user-agent'] }
+   * ```
+   */
   get metadata(): unknown {
     const metadata = this.#work.readable?.metadata ?? null
     return metadata === null ? undefined : decodeValue(metadata)
@@ -304,6 +382,10 @@ export class Session {
 
   /**
    * This session's expiry; setting it moves its deadline and sends the cookie anew.
+   *
+   * ```ts
+   * if (request.body.remember) session.expiry = onInactivity({ days: 30 })
+   * ```
    *
    * @throws {InvalidExpiryError} `SLED_SESSION_INVALID_EXPIRY` unless it was made by one of the
    *   functions for it
@@ -327,7 +409,13 @@ export class Session {
     return begun === null ? 0 : Math.max(0, begun.expiresAt - policy.now())
   }
 
-  /** Counts as activity: moves the deadline, and stores it with the response. */
+  /**
+   * Counts as activity: moves the deadline, and stores it with the response.
+   *
+   * ```ts
+   * socket.on('message', () => session.touch())
+   * ```
+   */
   touch(): void {
     this.#work.touch()
   }

@@ -115,3 +115,25 @@ test('a 5xx begins no session with saveUninitialized and saveOnError: false', as
   t.match((await get('/get')).set, /^id=/)
   t.equal(await app.sessions.count(), 1)
 })
+
+test('a 5xx leaves alone the cookie of a login that was made meanwhile', async (t) => {
+  const app = await createApp(t, { store: new MemoryStore(), saveOnError: false })
+  const get = site(app)
+  let loggedIn = (): void => {}
+  const login = new Promise<void>((resolve) => {
+    loggedIn = resolve
+  })
+  app.get('/slow', async ({ session }) => {
+    session.set('counter', 1)
+    await login
+    throw new Error('the handler failed')
+  })
+  app.get('/login', async ({ session }) => session.setPrincipal('ann'))
+  const cookie = cookieIn(await get('/set'))
+  const slow = get('/slow', cookie)
+  t.match((await get('/login', cookie)).set, /^id=./)
+  loggedIn()
+  const failed = await slow
+  t.equal(failed.status, 500)
+  t.equal(failed.set, undefined, 'it would log the visitor out')
+})

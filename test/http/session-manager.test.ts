@@ -172,8 +172,8 @@ for (const [kind, options] of kinds) {
     t.equal(session?.isModified, false)
     t.equal(await count(), 'Current count: 20')
 
-    t.equal(await sessions.destroy(handle), true)
-    t.equal(await sessions.destroy(handle), false)
+    t.equal(await sessions.revoke(handle), true)
+    t.equal(await sessions.revoke(handle), false)
     t.equal(await sessions.get(handle), null)
     t.equal(await sessions.update(handle, () => t.fail('called')), false)
     t.equal(await count(), 'Current count: 0')

@@ -359,7 +359,7 @@ test('requests of one browser, interleaved in any way, do what the model says', 
       const bytes = await reader.read(key)
       const stored = bytes === null ? null : contents(decodeRecord(handle, bytes, key).data)
       same(stored, model.dead ? null : contents(model.data))
-      same(await app.sessions.destroy(handle), !model.dead)
+      same(await app.sessions.revoke(handle), !model.dead)
     }
     same(await app.sessions.count(), before)
     dropped += world.dropped

@@ -1,0 +1,132 @@
+import { ExceptUnknownError, StoreDamagedError } from '../errors.js'
+import { announce, events } from '../events.js'
+import { handleOf, isHandle } from '../record/handle.js'
+import type { SessionRecord } from '../record/record.js'
+import { isListed, recordsOf } from './records-of.js'
+import type { Registration } from './registration.js'
+import { Session } from './session.js'
+
+/** How a session is named outside its own request. */
+export type SessionName = string | Session | null | undefined
+
+/** The record of the session with this handle or id. */
+export async function findRecord(
+  { store }: Registration,
+  handleOrId: unknown
+): Promise<SessionRecord | null> {
+  if (!isHandle(handleOrId)) return null
+  return (await store.loadByHandle(handleOrId)) ?? store.load(handleOrId)
+}
+
+/**
+ * Ends a session, be it that its record cannot be read.
+ *
+ * @param owner whose it must be, if anybody's; `null` owns none
+ * @returns false if there is no such session
+ */
+export async function revoke(
+  policy: Registration,
+  handleOrId: unknown,
+  owner: string | null | undefined
+): Promise<boolean> {
+  if (!isHandle(handleOrId)) return false
+  for (const handle of [handleOrId, handleOf(handleOrId)]) {
+    const record = await loadOrDamage(policy, handle)
+    if (record === null) continue
+    if (record === 'damaged') {
+      const isTheirs =
+        owner === undefined || (owner !== null && (await isListed(policy.store, owner, handle)))
+      return isTheirs && discard(policy, handle, owner ?? null)
+    }
+    if (owner !== undefined && (owner === null || record.principal !== owner)) return false
+    await end(policy, record)
+    return true
+  }
+  return false
+}
+
+async function loadOrDamage(
+  { store }: Registration,
+  handle: string
+): Promise<SessionRecord | 'damaged' | null> {
+  try {
+    return await store.loadByHandle(handle)
+  } catch (error) {
+    if (error instanceof StoreDamagedError) return 'damaged'
+    throw error
+  }
+}
+
+/** Ends all of a user's sessions but one, and resolves to how many they were. */
+export async function revokeAll(
+  policy: Registration,
+  principal: string,
+  except: SessionName
+): Promise<number> {
+  let ended = 0
+  // A session that is renewed during the walk goes on under another handle, perhaps behind it.
+  for (let before = -1; before < ended; ) {
+    before = ended
+    const unreadable: string[] = []
+    const batches = recordsOf(policy.store, principal, (handle) => unreadable.push(handle))
+    for await (const records of batches) {
+      const kept = await handleNamed(policy, except)
+      const outcomes = await Promise.allSettled([
+        ...records
+          .filter(({ handle }) => handle !== kept)
+          .map((record) => endTheirs(policy, principal, record)),
+        ...unreadable.splice(0).map((handle) => discard(policy, handle, principal))
+      ])
+      ended += outcomes.filter((each) => each.status === 'fulfilled' && each.value).length
+      const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+      if (failed !== undefined) throw failed.reason
+    }
+  }
+  return ended
+}
+
+/** @throws {ExceptUnknownError} unless it names a session of this user */
+export async function checkExcept(
+  policy: Registration,
+  principal: string,
+  except: SessionName
+): Promise<void> {
+  let owner: string | null = null
+  // A login that is not stored yet counts: it is what its visitor goes on with.
+  if (except instanceof Session) owner = except.handle === null ? null : except.principal
+  else owner = (await findRecord(policy, except))?.principal ?? null
+  if (owner !== principal) throw new ExceptUnknownError()
+}
+
+async function handleNamed(policy: Registration, session: SessionName): Promise<string | null> {
+  if (session instanceof Session) return session.handle
+  return (await findRecord(policy, session))?.handle ?? null
+}
+
+/** Ends a user's session under the id that it has by now; false if that is done already. */
+async function endTheirs(
+  policy: Registration,
+  principal: string,
+  record: SessionRecord
+): Promise<boolean> {
+  const live = record.destroyed ? await policy.store.successorOf(record) : record
+  if (live?.principal !== principal) return false
+  await end(policy, live)
+  return true
+}
+
+async function end({ store, sessionName }: Registration, record: SessionRecord): Promise<void> {
+  await store.destroy(record)
+  announce(events.revoked, sessionName, record.handle)
+}
+
+/** Ends a session whose record cannot be read. */
+async function discard(
+  { store, sessionName }: Registration,
+  handle: string,
+  principal: string | null
+): Promise<true> {
+  await store.discard?.(handle, principal)
+  announce(events.revoked, sessionName, handle)
+  return true
+}
