@@ -1,4 +1,4 @@
-const LIMIT = 10_000
+const LIMIT = 60_000
 
 /** Asks again each turn until the condition holds; fails after a bound that only a bug reaches. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {

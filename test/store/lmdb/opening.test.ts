@@ -153,3 +153,23 @@ test('without the package lmdb the error says how to install it', async (t) => {
     message: /Cannot load lmdb.*npm install lmdb/
   })
 })
+
+test('who reads or takes a lease while the database closes gets an error, and the process lives', async (t) => {
+  const path = await temporaryFolder(t)
+  const store = new LmdbStore({ path })
+  await store.open(context)
+  const leasing = store.takeLease('a name', 'an owner', 5000)
+  const closing = store.close()
+  const reading = (async () => {
+    for (;;) {
+      await store.loadByHandle('A'.repeat(43))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  })()
+  await t.rejects(reading, { message: 'the database is closed' })
+  await closing
+  // It may have been first.
+  await leasing.catch((error: Error) => t.equal(error.message, 'the database is closed'))
+  // Behind the timer of the binding.
+  await new Promise((resolve) => setTimeout(resolve, 1))
+})

@@ -36,6 +36,7 @@ export class Database {
   readonly notes: LmdbTable
   readonly #binding: LmdbBinding
   readonly #root: LmdbRoot
+  #isClosed = false
 
   constructor(path: string, binding: LmdbBinding, root: LmdbRoot) {
     this.path = path
@@ -55,6 +56,8 @@ export class Database {
    * moment for a turn or longer, and a session that another process has just ended would live on.
    */
   refresh(): void {
+    // A read in a database that is closing makes the binding throw in a timer: the process would end.
+    if (this.#isClosed) throw new Error('the database is closed')
     this.#root.resetReadTxn()
   }
 
@@ -145,6 +148,7 @@ export class Database {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true
     await this.#root.close()
   }
 }
