@@ -7,6 +7,8 @@ import timersPromises from 'node:timers/promises'
  */
 export const { setImmediate, setTimeout, clearTimeout, setInterval, clearInterval } = timers
 export const { setImmediate: nextTurn, setTimeout: pause } = timersPromises
+/** The longest that a timer of Node can wait, in ms. */
+export const LONGEST_TIMER = 2 ** 31 - 1
 /** In ms since 1970. */
 export const now: () => number = Date.now
 /** In ms, and never set back. */

@@ -1,5 +1,6 @@
 import type { FastifyRequest, RouteOptions } from 'fastify'
 import { InvalidOptionError } from '../errors.js'
+import { LONGEST_TIMER } from '../timers.js'
 
 /** How long requests of one session queue for an exclusive route. */
 export interface ExclusiveOptions {
@@ -12,7 +13,6 @@ export interface ExclusiveOptions {
 export type Limits = Required<ExclusiveOptions>
 
 export const DEFAULT_LIMITS: Limits = { maxQueue: 16, maxWait: 10_000 }
-const LONGEST_TIMER = 2 ** 31 - 1
 /** In the settings of a route whose requests queue. */
 const QUEUES = Symbol('fastify-sled-session.queues')
 

@@ -75,12 +75,24 @@ export function checkExpiry(expiry: Expiry): void {
 }
 
 export function isSameExpiry(one: Expiry | null, other: Expiry | null): boolean {
-  if (one === null || other === null || one.kind !== other.kind) return one === other
-  if (one.kind === 'inactivity') return one.milliseconds === (other as typeof one).milliseconds
-  return one.kind !== 'date-time' || one.at === (other as typeof one).at
+  return one?.kind === other?.kind && amountOf(one) === amountOf(other)
 }
 
-function isTime(at: unknown): boolean {
+/** The number that is stored beside an expiry's kind; 0 where there is none. */
+export function amountOf(expiry: Expiry | null): number {
+  if (expiry?.kind === 'inactivity') return expiry.milliseconds
+  return expiry?.kind === 'date-time' ? expiry.at : 0
+}
+
+/** The expiry that is stored as this kind and this number; `null` if there is none such. */
+export function expiryOf(kind: unknown, amount: unknown): Expiry | null {
+  if (kind === 'session-end') return SESSION_END
+  if (kind === 'date-time') return isTime(amount) ? { kind, at: amount } : null
+  const isInactivity = kind === 'inactivity' && typeof amount === 'number' && amount > 0
+  return isInactivity ? { kind, milliseconds: amount } : null
+}
+
+function isTime(at: unknown): at is number {
   return typeof at === 'number' && Math.abs(at) <= MAX_TIME
 }
 

@@ -45,6 +45,11 @@ export function handleOf(id: string): string {
   return hash('sha256', id, 'base64url')
 }
 
+/** The order in which stores walk: that of the bytes that handles stand for. */
+export function compareHandles(one: string, other: string): number {
+  return Buffer.from(one, 'base64url').compare(Buffer.from(other, 'base64url'))
+}
+
 /** A short form of a handle that is fit for log lines. */
 export function shortHandle(handle: string): string {
   return handle.slice(0, 8)

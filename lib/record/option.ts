@@ -1,4 +1,5 @@
 import { InvalidOptionError } from '../errors.js'
+import { LONGEST_TIMER } from '../timers.js'
 import { type Duration, toMilliseconds } from './expiry.js'
 
 /** Gives what an option means, or throws an error that names it. */
@@ -108,9 +109,6 @@ export function bytes(least: number, most = Number.MAX_SAFE_INTEGER): Check<numb
     return count
   }
 }
-
-/** What a timer of Node can wait for. */
-export const LONGEST_TIMER = 2 ** 31 - 1
 
 /** In ms. */
 export function duration(longest = Number.POSITIVE_INFINITY, choice = ''): Check<number> {

@@ -1,4 +1,4 @@
-import type { Expiry } from '../record/expiry.js'
+import { type Expiry, isSameExpiry } from '../record/expiry.js'
 import type { SessionRecord } from '../record/record.js'
 import type { SessionChanges } from './session-store.js'
 
@@ -86,18 +86,5 @@ function mergeExpiry(stored: SessionRecord, record: SessionRecord, known: Known)
     stored.expiresAt = record.expiresAt
   } else if (isSameExpiry(stored.expiry, known.expiry)) {
     stored.expiresAt = Math.max(stored.expiresAt, record.expiresAt)
-  }
-}
-
-function isSameExpiry(one: Expiry | null, other: Expiry | null): boolean {
-  if (one === other) return true
-  if (one === null || other === null) return false
-  switch (one.kind) {
-    case 'session-end':
-      return other.kind === 'session-end'
-    case 'inactivity':
-      return other.kind === 'inactivity' && other.milliseconds === one.milliseconds
-    case 'date-time':
-      return other.kind === 'date-time' && other.at === one.at
   }
 }

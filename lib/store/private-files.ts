@@ -1,9 +1,24 @@
 import { chmod, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { clearInterval, setInterval } from '../timers.js'
+import type { StoreLogger } from './session-store.js'
 
 /** How soon a new file in a folder that others may enter is closed to them, in ms. */
 const LOOK_EVERY = 1000
+
+/** Tells the log of a folder that others may look into. */
+export async function warnIfExposed(
+  folder: string,
+  what: 'database' | 'backup',
+  log: StoreLogger
+): Promise<void> {
+  const mode = await exposedMode(folder)
+  if (mode === null) return
+  log.warn(
+    { folder, mode },
+    `other users of this machine may look into the folder of the ${what}, which holds the data of all sessions: "chmod 700" keeps them out`
+  )
+}
 
 /** The mode of a folder that others may look into, or `null`. Windows has no such modes. */
 export async function exposedMode(path: string): Promise<string | null> {

@@ -4,12 +4,12 @@ import {
   bytes,
   type Check,
   duration,
-  LONGEST_TIMER,
   oneOf,
   option,
   refuse,
   systemName
 } from '../record/option.js'
+import { LONGEST_TIMER } from '../timers.js'
 import type { SessionStore } from './session-store.js'
 
 const MIB = 1024 * 1024

@@ -1,4 +1,4 @@
-import { type Expiry, MAX_TIME } from '../record/expiry.js'
+import { type Expiry, expiryOf, MAX_TIME } from '../record/expiry.js'
 import { isHandle } from '../record/handle.js'
 import { checkPrincipal } from '../record/principal.js'
 import { printableJson } from '../record/printable.js'
@@ -160,12 +160,10 @@ function parseTime(value: unknown, name: string): number {
 function parseExpiry(value: unknown): Expiry | null {
   if (value === null) return null
   const { kind, milliseconds, at } = fieldsOf(value, 'has no expiry of its own, nor null')
-  if (kind === 'session-end') return { kind }
-  if (kind === 'date-time') return { kind, at: parseTime(at, 'expiry.at') }
-  if (kind === 'inactivity' && typeof milliseconds === 'number' && milliseconds > 0) {
-    return { kind, milliseconds }
-  }
-  throw new LineProblem('has an expiry of no known kind')
+  const amount = kind === 'date-time' ? parseTime(at, 'expiry.at') : milliseconds
+  const expiry = expiryOf(kind, amount)
+  if (expiry === null) throw new LineProblem('has an expiry of no known kind')
+  return expiry
 }
 
 function parsePrincipal(value: unknown): string | null {

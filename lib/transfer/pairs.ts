@@ -1,3 +1,4 @@
+import { compareHandles } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
 import type { LeftOut, SessionStore } from '../store/session-store.js'
 
@@ -39,7 +40,7 @@ async function next(walk: AsyncIterator<SessionRecord>): Promise<SessionRecord |
 /** By the bytes of the handle; the end of a walk sorts last. */
 function compare(a: SessionRecord | null, b: SessionRecord | null): number {
   if (a === null || b === null) return Number(a === null) - Number(b === null)
-  return Buffer.from(a.handle, 'base64url').compare(Buffer.from(b.handle, 'base64url'))
+  return compareHandles(a.handle, b.handle)
 }
 
 function withoutData(record: SessionRecord): string {

@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { RecordCorruptError } from '../../errors.js'
-import type { Expiry } from '../../record/expiry.js'
+import { amountOf, type Expiry, expiryOf } from '../../record/expiry.js'
 import { keyToText, textToKey } from '../../record/key-text.js'
 import type { NewRecord } from '../../record/record.js'
 import { IndexedRecord } from './indexed-record.js'
@@ -149,23 +149,10 @@ function checksum(bytes: Buffer, key: Buffer): number {
 }
 
 function writeExpiry(from: number, expiry: Expiry | null): void {
-  let value = 0
-  if (expiry?.kind === 'inactivity') value = expiry.milliseconds
-  if (expiry?.kind === 'date-time') value = expiry.at
   slab[from + 1] = EXPIRY_KINDS.indexOf(expiry === null ? null : expiry.kind)
-  view.setFloat64(from + 34, value)
+  view.setFloat64(from + 34, amountOf(expiry))
 }
 
 function readExpiry(bytes: Buffer): Expiry | null {
-  const value = bytes.readDoubleBE(34)
-  switch (EXPIRY_KINDS[bytes[1] as number]) {
-    case 'session-end':
-      return { kind: 'session-end' }
-    case 'inactivity':
-      return { kind: 'inactivity', milliseconds: value }
-    case 'date-time':
-      return { kind: 'date-time', at: value }
-    default:
-      return null
-  }
+  return expiryOf(EXPIRY_KINDS[bytes[1] as number], bytes.readDoubleBE(34))
 }

@@ -1,5 +1,5 @@
 import { InvalidHandleError, StoreUnavailableError } from '../../errors.js'
-import { handleOf, isHandle } from '../../record/handle.js'
+import { compareHandles, handleOf, isHandle } from '../../record/handle.js'
 import { type NewRecord, SessionRecord } from '../../record/record.js'
 import { now } from '../../timers.js'
 import type { SessionChanges, SessionStore, StoreContext } from '../session-store.js'
@@ -85,14 +85,9 @@ export class MemoryStore implements SessionStore {
   async *records(after?: string): AsyncGenerator<SessionRecord> {
     if (after !== undefined && !isHandle(after)) throw new InvalidHandleError()
     // A saved copy is never changed, so the array is a snapshot.
-    const saved = [...this.#saved.values()].map((record) => ({
-      record,
-      hash: hashOf(record.handle)
-    }))
-    saved.sort((a, b) => a.hash.compare(b.hash))
-    const start = after === undefined ? null : hashOf(after)
-    for (const { record, hash } of saved) {
-      if (start !== null && hash.compare(start) <= 0) continue
+    const saved = [...this.#saved.values()].sort((a, b) => compareHandles(a.handle, b.handle))
+    for (const record of saved) {
+      if (after !== undefined && compareHandles(record.handle, after) <= 0) continue
       if (record.expiresAt > this.#now()) yield record.copy()
     }
   }
@@ -137,7 +132,3 @@ export class MemoryStore implements SessionStore {
 
 const BATCH = 128
 const REPLACED = 'save a session that an import has replaced'
-
-function hashOf(handle: string): Buffer {
-  return Buffer.from(handle, 'base64url')
-}

@@ -1,5 +1,5 @@
 import { RecordCorruptError } from '../../errors.js'
-import type { Expiry } from '../../record/expiry.js'
+import { amountOf, type Expiry, expiryOf } from '../../record/expiry.js'
 import { keyToText, textToKey } from '../../record/key-text.js'
 import type { SessionRecord } from '../../record/record.js'
 import { decodeValue } from '../../record/value.js'
@@ -18,9 +18,8 @@ export function fieldOf(key: string): string {
 }
 
 function expiryToText(expiry: Expiry | null): string {
-  if (expiry === null) return ''
-  if (expiry.kind === 'inactivity') return `inactivity ${expiry.milliseconds}`
-  return expiry.kind === 'date-time' ? `date-time ${expiry.at}` : 'session-end'
+  if (expiry === null || expiry.kind === 'session-end') return expiry?.kind ?? ''
+  return `${expiry.kind} ${amountOf(expiry)}`
 }
 
 /** What will be known of a record once it is stored as it is. */
@@ -102,11 +101,9 @@ function numberIn(fields: ReadonlyMap<string, string>, name: string): number {
 function textToExpiry(text: string): Expiry | null {
   if (text === '') return null
   const [kind, amount = ''] = text.split(' ')
-  if (kind === 'session-end') return { kind }
-  const number = amount === '' ? Number.NaN : Number(amount)
-  if (kind === 'inactivity' && number > 0) return { kind, milliseconds: number }
-  if (kind === 'date-time' && Number.isFinite(number)) return { kind, at: number }
-  throw new RecordCorruptError('its expiry is not one')
+  const expiry = expiryOf(kind, amount === '' ? null : Number(amount))
+  if (expiry === null) throw new RecordCorruptError('its expiry is not one')
+  return expiry
 }
 
 function decodeEntry([field, value]: [string, string]): {

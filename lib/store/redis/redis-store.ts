@@ -7,7 +7,6 @@ import {
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
 import {
   duration,
-  LONGEST_TIMER,
   type Option,
   option,
   readOptions,
@@ -15,8 +14,10 @@ import {
   string
 } from '../../record/option.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
+import { LONGEST_TIMER } from '../../timers.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
+import { Quarantine } from '../unreadable.js'
 import { type Claimant, Claims } from './claims.js'
 import type { RedisClient } from './client.js'
 import { decodeHash } from './codec.js'
@@ -68,7 +69,7 @@ export class RedisStore implements SessionStore {
   readonly #server: RedisServer
   #context!: StoreContext
   #writer!: RecordWriter
-  #quarantined = 0
+  #quarantine!: Quarantine
 
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
   constructor(options: RedisStoreOptions) {
@@ -80,6 +81,7 @@ export class RedisStore implements SessionStore {
 
   async open(context: StoreContext): Promise<void> {
     this.#context = context
+    this.#quarantine = new Quarantine(context)
     this.#writer = new RecordWriter(this.#server, this.#keys, context.now)
     try {
       await this.#server.greet(this.#keys.handles)
@@ -102,7 +104,7 @@ export class RedisStore implements SessionStore {
       return this.#alive(await this.read(handle))
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) throw error
-      await this.#quarantine(handle, error)
+      await this.#quarantine.put(handle, error, () => this.#writer.quarantine(handle))
       return null
     }
   }
@@ -215,7 +217,7 @@ export class RedisStore implements SessionStore {
 
   async stats(): Promise<StoreStats> {
     const sessions = await this.count()
-    return { ...NO_STATS, store: 'redis', sessions, quarantined: this.#quarantined }
+    return { ...NO_STATS, store: 'redis', sessions, quarantined: this.#quarantine.count }
   }
 
   async close(): Promise<void> {
@@ -246,16 +248,6 @@ export class RedisStore implements SessionStore {
       leftOut(session)
       return null
     }
-  }
-
-  async #quarantine(handle: string, reason: Error): Promise<void> {
-    this.#quarantined++
-    this.#context.log.error(
-      { session: shortHandle(handle), err: reason },
-      'a corrupt session record was put in quarantine; its visitor gets a fresh session'
-    )
-    await this.#writer.quarantine(handle)
-    this.#context.onQuarantine?.(handle)
   }
 }
 

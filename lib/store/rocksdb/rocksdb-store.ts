@@ -1,11 +1,11 @@
 import { resolve } from 'node:path'
 import { DatabaseOpenError, InvalidHandleError, isOurs, StoreDamagedError } from '../../errors.js'
-import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
+import { handleOf, isHandle } from '../../record/handle.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
 import { META_KEY } from '../format/keys.js'
 import { encodeMeta, type FormatMeta } from '../format/meta.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
-import { exposedMode } from '../private-files.js'
+import { warnIfExposed } from '../private-files.js'
 import type {
   LeftOut,
   SessionChanges,
@@ -14,6 +14,7 @@ import type {
   StoreLogger
 } from '../session-store.js'
 import type { StoreStats } from '../stats.js'
+import { Quarantine } from '../unreadable.js'
 import { RecordCache } from './cache.js'
 import { Compaction } from './compaction.js'
 import { DamageLog, databaseFailure, isDamage, isUnreadable } from './engine/damage.js'
@@ -66,8 +67,8 @@ export class RocksDBStore implements SessionStore {
   #walks!: Walks
   #damage!: DamageLog
   readonly #backups = new Set<Promise<BackupResult>>()
+  #quarantine!: Quarantine
   #closing = false
-  #quarantined = 0
 
   constructor(options: RocksDBStoreOptions) {
     this.#options = options
@@ -91,8 +92,9 @@ export class RocksDBStore implements SessionStore {
     }
     this.#context = context
     this.#connection = connection
+    this.#quarantine = new Quarantine(context)
     this.#damage = new DamageLog(connection.path, context.log)
-    if (!connection.readOnly) await this.#warnIfExposed(connection.path, 'database')
+    if (!connection.readOnly) await warnIfExposed(connection.path, 'database', context.log)
     const walSync = this.#walSync
     this.#commit = new GroupCommit(connection, walSync === null ? null : () => walSync.sync())
     this.#writer = new RecordWriter(this.#commit, this.#cache, {
@@ -111,15 +113,6 @@ export class RocksDBStore implements SessionStore {
     if (reopen !== undefined) {
       this.#recovery = new Recovery({ path, reopen }, context.log, this.#damage)
     }
-  }
-
-  async #warnIfExposed(folder: string, what: string): Promise<void> {
-    const mode = await exposedMode(folder)
-    if (mode === null) return
-    this.#context.log.warn(
-      { folder, mode },
-      `other users of this machine may look into the folder of the ${what}, which holds the data of all sessions: "chmod 700" keeps them out`
-    )
   }
 
   create(start: NewRecord): LiveRecord {
@@ -215,7 +208,7 @@ export class RocksDBStore implements SessionStore {
       .settled()
       .then(() => backUp(this.#connection, folder, this.#context.now, stopped, options))
       .then(async (result) => {
-        await this.#warnIfExposed(resolve(folder), 'backup')
+        await warnIfExposed(resolve(folder), 'backup', this.#context.log)
         return result
       })
     this.#backups.add(running)
@@ -236,7 +229,7 @@ export class RocksDBStore implements SessionStore {
       cache: this.#cache.stats(),
       writes: this.#commit.stats(),
       reaper: { deleted: this.#reaper.deleted, refiled: this.#reaper.refiled },
-      quarantined: this.#quarantined,
+      quarantined: this.#quarantine.count,
       engine
     }
   }
@@ -306,15 +299,8 @@ export class RocksDBStore implements SessionStore {
           this.#damage.noteRead(error)
           throw databaseFailure('read a session', error)
         }),
-      quarantine: async (handle, bytes, key, reason) => {
-        this.#quarantined++
-        this.#context.log.error(
-          { session: shortHandle(handle), err: reason },
-          'a corrupt session record was put in quarantine; its visitor gets a fresh session'
-        )
-        await this.#writer.quarantine(handle, bytes, key)
-        this.#context.onQuarantine?.(handle)
-      }
+      quarantine: (handle, bytes, key, reason) =>
+        this.#quarantine.put(handle, reason, () => this.#writer.quarantine(handle, bytes, key))
     }
   }
 

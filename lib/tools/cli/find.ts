@@ -1,3 +1,4 @@
+import { compareHandles } from '../../record/handle.js'
 import type { SessionRecord } from '../../record/record.js'
 import type { SessionStore } from '../../store/session-store.js'
 import { CommandError, ExitCode } from './exit-code.js'
@@ -78,6 +79,5 @@ function before(prefix: string): string {
 }
 
 function isBehind(handle: string, prefix: string): boolean {
-  const end = Buffer.from(prefix.padEnd(HANDLE_LENGTH, '_'), 'base64url')
-  return Buffer.from(handle, 'base64url').compare(end) > 0
+  return compareHandles(handle, prefix.padEnd(HANDLE_LENGTH, '_')) > 0
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { compareHandles } from '../../record/handle.js'
 import {
   all,
   type Case,
@@ -94,7 +95,7 @@ export const listCases: Case[] = [
       const short = newRecord(harness, { lifetime: MINUTE }).record
       await store.putRecords([...put, short])
       clock.time += MINUTE
-      const sorted = put.sort((a, b) => bytesOf(a).compare(bytesOf(b)))
+      const sorted = put.sort((a, b) => compareHandles(a.handle, b.handle))
       const walked = await all(store)
       assert.deepEqual(walked.map(content), sorted.map(content))
       const middle = sorted[70] as SessionRecord
@@ -190,7 +191,3 @@ export const listCases: Case[] = [
     }
   }
 ]
-
-function bytesOf({ handle }: SessionRecord): Buffer {
-  return Buffer.from(handle, 'base64url')
-}

@@ -1,8 +1,8 @@
 import { RecordCorruptError } from '../../../errors.js'
-import { shortHandle } from '../../../record/handle.js'
 import { handleIn, indexRange, recordKey, recordRange, recordsBehind } from '../../format/keys.js'
 import { decodeRecord } from '../../format/record-codec.js'
 import type { LeftOut, StoreLogger } from '../../session-store.js'
+import { leaveOut } from '../../unreadable.js'
 import { LiveRecord } from '../live-record.js'
 import type { RocksDatabase } from './binding.js'
 import { type Entry, readEach } from './read-batch.js'
@@ -124,13 +124,4 @@ function decode(key: Entry['key'], value: Buffer, source: ScanSource): LiveRecor
     leaveOut(handle, error, source)
     return null
   }
-}
-
-function leaveOut(handle: string, error: Error, { log, leftOut }: ScanSource): void {
-  const session = shortHandle(handle)
-  log.error(
-    { session, err: error },
-    'a session record that cannot be read was left out; "sled-session verify" tells more'
-  )
-  leftOut(session)
 }
