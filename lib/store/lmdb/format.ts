@@ -40,12 +40,24 @@ export function readMeta(database: Database): { meta: FormatMeta; version: numbe
 }
 
 /** Resolves when it is durable, to whether the entry still had this version. */
-export function writeMeta(
+function writeMeta(
   database: Database,
   version: number | null,
   meta: FormatMeta
 ): Promise<boolean> {
   return database.swapNote(META_KEY, version, encodeMeta(meta))
+}
+
+/** Notes when a copy from another store last made the database the same. */
+export async function noteCopy(database: Database, at: number): Promise<void> {
+  // To the whole ms after it, as nothing that was copied may be later.
+  const copied = new Date(Math.ceil(at)).toISOString()
+  for (;;) {
+    database.refresh()
+    const found = readMeta(database)
+    if (found === null) return
+    if (await writeMeta(database, found.version, { ...found.meta, copied })) return
+  }
 }
 
 function unreadable(path: string, found: string): Error {

@@ -1,0 +1,192 @@
+import type { SessionRecord } from '../../record/record.js'
+import { IndexedRecord } from '../format/indexed-record.js'
+import { type Known, knownOf, mergeChanges, mergeInto } from '../merge.js'
+import type { SessionChanges } from '../session-store.js'
+import type { GroupCommit } from './group-commit.js'
+import { LmdbRecord } from './lmdb-record.js'
+import type { StoredSession } from './stored-session.js'
+
+/** For so long it is known what a session that was renewed goes on as. */
+const HOUR = 3_600_000
+const NO_CHANGES: SessionChanges = new Map()
+
+/**
+ * Makes a change of what is stored. It may be called several times, before anything is written; what
+ * it returned last is called when that is durable.
+ */
+type Apply = (session: (handle: string) => StoredSession) => () => void
+
+/** Merges what requests have changed of their records into what is stored by then. */
+export class RecordWriter {
+  readonly #commit: GroupCommit
+  readonly #now: () => number
+
+  constructor(commit: GroupCommit, now: () => number) {
+    this.#commit = commit
+    this.#now = now
+  }
+
+  save(record: LmdbRecord, changes: SessionChanges | null): Promise<void> {
+    return this.#change(record, (session) => {
+      if (record.known === null) return putFirst(record, session)
+      const stored = this.#alive(record, session)
+      if (stored === null) return () => markDestroyed(record)
+      session.touch()
+      return merge(stored, record, record.known, changes ?? NO_CHANGES)
+    })
+  }
+
+  async compareAndSet(
+    record: LmdbRecord,
+    key: string,
+    expected: string | undefined,
+    text: string | undefined
+  ): Promise<boolean> {
+    let swapped = false
+    await this.#change(record, (session) => {
+      const stored = this.#alive(record, session)
+      if (stored === null) return () => markDestroyed(record)
+      const found = stored.data.get(key)
+      const isExpected = found === expected
+      if (isExpected) {
+        stored.apply(key, text)
+        session.touch()
+      }
+      return () => {
+        swapped = isExpected
+        record.apply(key, isExpected ? text : found)
+        record.learn(key, isExpected ? text : found)
+      }
+    })
+    return swapped
+  }
+
+  async replace(
+    from: LmdbRecord,
+    to: LmdbRecord,
+    keep: boolean | readonly string[]
+  ): Promise<boolean> {
+    let replaced = false
+    await this.#inOrder(from, () =>
+      this.#write([from.handle, to.handle], (session) => {
+        const old = session(from.handle)
+        const fresh = session(to.handle)
+        const stored = this.#alive(from, old)
+        if (stored === null || from.known === null) return () => markDestroyed(from)
+        const target = new IndexedRecord(to)
+        mergeInto(target, stored, to, from.known, keep)
+        old.moveTo(to.handle, this.#now() + HOUR)
+        fresh.put(target)
+        const { birth } = fresh
+        const known = knownOf(to)
+        return () => {
+          replaced = true
+          to.principal = target.principal
+          to.known = { ...known, principal: target.principal }
+          to.birth = birth
+          markDestroyed(from)
+        }
+      })
+    )
+    if (!replaced) markDestroyed(to)
+    return replaced
+  }
+
+  /** Resolves to whether the session was there. */
+  async remove(record: LmdbRecord): Promise<boolean> {
+    let found = false
+    await this.#change(record, (session) => {
+      found = session.version !== null
+      session.remove()
+      return () => markDestroyed(record)
+    })
+    return found
+  }
+
+  /** Stores records whole, in the place of what is there. */
+  async put(records: readonly SessionRecord[]): Promise<void> {
+    const handles = records.map(({ handle }) => handle)
+    await this.#write(handles, (session) => {
+      const put = records.map((record) => putFirst(record, session(record.handle)))
+      return () => {
+        for (const learn of put) learn()
+      }
+    })
+  }
+
+  /** Any change of what does not decode keeps it for a person to look at, and takes it out of the way. */
+  quarantine(handle: string): Promise<void> {
+    return this.#write([handle], () => () => {})
+  }
+
+  /** What is stored of the session that a record is of, or `null` if that has ended. */
+  #alive(record: LmdbRecord, session: StoredSession): IndexedRecord | null {
+    const stored = session.record
+    if (stored === null || session.birth !== record.birth) return null
+    return stored.expiresAt > this.#now() ? stored : null
+  }
+
+  #change(record: LmdbRecord, apply: (session: StoredSession) => () => void): Promise<void> {
+    const { handle } = record
+    return this.#inOrder(record, () => this.#write([handle], (session) => apply(session(handle))))
+  }
+
+  /** Of one record, each write waits for the one before, which tells what is known then. */
+  #inOrder(record: LmdbRecord, write: () => Promise<void>): Promise<void> {
+    const begin = (): Promise<void> => {
+      if (record.failure !== null) return Promise.reject(record.failure)
+      return record.destroyed ? Promise.resolve() : write()
+    }
+    const writing = record.writing === null ? begin() : record.writing.then(begin)
+    const ended = writing
+      .catch(() => {})
+      .then(() => {
+        if (record.writing === ended) record.writing = null
+      })
+    record.writing = ended
+    return writing
+  }
+
+  /** Makes a change as one of the group of this turn. */
+  async #write(handles: readonly string[], apply: Apply): Promise<void> {
+    let written = (): void => {}
+    await this.#commit.add(handles, (session) => {
+      written = apply(session)
+    })
+    written()
+  }
+}
+
+function markDestroyed(record: SessionRecord): void {
+  record.destroyed = true
+}
+
+function putFirst(record: SessionRecord, session: StoredSession): () => void {
+  const copy = new IndexedRecord(record)
+  copy.inherit(record, null)
+  session.put(copy)
+  const known = knownOf(copy)
+  const { birth } = session
+  return () => {
+    if (!(record instanceof LmdbRecord)) return
+    record.known = known
+    record.birth = birth
+  }
+}
+
+function merge(
+  stored: IndexedRecord,
+  record: LmdbRecord,
+  known: Known,
+  changes: SessionChanges
+): () => void {
+  mergeChanges(stored, record, known, changes)
+  const { createdAt, expiry, metadata, principal: own } = record
+  const { principal } = stored
+  return () => {
+    // Another process may have made it somebody else's, which this record has not changed.
+    if (record.principal === own) record.principal = principal
+    record.known = { createdAt, expiry, metadata, principal, data: known.data }
+    for (const [key, text] of changes) record.learn(key, text)
+  }
+}
