@@ -24,7 +24,8 @@ import {
   folder,
   lockTimeout,
   memory,
-  sessionStore
+  sessionStore,
+  storeTimeout
 } from '../store/store-options.js'
 import { now } from '../timers.js'
 import {
@@ -58,6 +59,11 @@ export interface SledSessionOptions {
    * 10 s by default, must be longer.
    */
   lockTimeout?: Duration | number
+  /**
+   * How long a store may take to answer before the request gets a 503, whichever store it is.
+   * Default 5 s.
+   */
+  storeTimeout?: Duration | number
   /** The property of the request; the manager on the instance has an `s` behind it. Default `session`. */
   sessionName?: string
   /** Whether the cookie has Secure. Default true; `auto` follows the request's protocol. */
@@ -110,6 +116,7 @@ const OPTIONS = {
   columnFamily,
   durability: option(durability, 'process'),
   lockTimeout: option(lockTimeout, { seconds: 5 }),
+  storeTimeout,
   sessionName: option(sessionName, 'session'),
   secure: option(secure, true),
   cookie: option(anyObject, {}),

@@ -34,9 +34,10 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     throw new InvalidOptionError('store', 'is in use already: give each registration its own')
   }
   storesInUse.add(opened)
-  const store = new GuardedStore(opened, (operation, error) =>
-    events.storeError.publish({ sessionName, operation, error })
-  )
+  const store = new GuardedStore(opened, {
+    timeout: options.storeTimeout,
+    onFailure: (operation, error) => events.storeError.publish({ sessionName, operation, error })
+  })
   const policy: Registration = {
     ...options,
     store,
@@ -50,6 +51,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     await store.open({
       now: options.now,
       log: fastify.log,
+      timeout: options.storeTimeout,
       onQuarantine: (handle) => announce(events.quarantined, sessionName, handle)
     })
   } catch (error) {

@@ -3,6 +3,7 @@ import { handleOf } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
 import { PendingWork } from './pending-work.js'
 import type { LeftOut, SessionChanges, SessionStore } from './session-store.js'
+import { STORE_TIMEOUT } from './store-options.js'
 
 interface Renewal {
   readonly fresh: SessionRecord
@@ -10,8 +11,12 @@ interface Renewal {
   readonly renewing: Promise<boolean>
 }
 
-/** Told of each error that somebody gets because the store could not do what they asked for. */
-export type OnStoreFailure = (operation: string, error: Error) => void
+export interface GuardOptions {
+  /** How long the store may take, in ms. Default 5,000. */
+  readonly timeout?: number
+  /** Told of each error that somebody gets because the store could not do what they asked for. */
+  readonly onFailure?: (operation: string, error: Error) => void
+}
 
 /**
  * Any store, with what all of them need: a bound on time and memory, so that one that hangs is a
@@ -21,8 +26,8 @@ export type OnStoreFailure = (operation: string, error: Error) => void
 export class GuardedStore implements SessionStore {
   readonly writers: SessionStore['writers']
   readonly #store: SessionStore
-  readonly #onFailure: OnStoreFailure
-  readonly #pending = new PendingWork()
+  readonly #onFailure: GuardOptions['onFailure']
+  readonly #pending: PendingWork
   /** By the record that was renewed, for as long as anybody has it. */
   readonly #renewals = new WeakMap<SessionRecord, Renewal>()
   readonly open: SessionStore['open']
@@ -37,9 +42,10 @@ export class GuardedStore implements SessionStore {
   readonly stats?: Required<SessionStore>['stats']
   readonly backup?: Required<SessionStore>['backup']
 
-  constructor(store: SessionStore, onFailure: OnStoreFailure = () => {}) {
+  constructor(store: SessionStore, { timeout = STORE_TIMEOUT, onFailure }: GuardOptions = {}) {
     this.#store = store
     this.#onFailure = onFailure
+    this.#pending = new PendingWork(timeout)
     this.writers = store.writers
     this.open = store.open.bind(store)
     this.create = store.create.bind(store)
@@ -228,7 +234,7 @@ export class GuardedStore implements SessionStore {
       : new StoreUnavailableError(operation, { cause: error })
     const isFailure =
       failure instanceof StoreUnavailableError || failure instanceof StoreDamagedError
-    if (isFailure) this.#onFailure(operation, failure)
+    if (isFailure) this.#onFailure?.(operation, failure)
     return failure
   }
 }

@@ -2,8 +2,8 @@ import { StoreUnavailableError } from '../errors.js'
 import type { SessionRecord } from '../record/record.js'
 import { clearInterval, setInterval } from '../timers.js'
 
-const TICK = 1000
-const LONGEST_WAIT_TICKS = 10
+/** How often in its time it is looked whether something takes too long. */
+const TICKS = 10
 /** What a waiting write takes beside its record, roughly. */
 const WEIGHT_OF_ONE = 1024
 /**
@@ -42,8 +42,14 @@ export class PendingWork {
   readonly #uncertain = new Set<string>()
   #writingBytes = 0
   #reading = 0
+  readonly #timeout: number
   #ticks = 0
   #timer: NodeJS.Timeout | null = null
+
+  /** @param timeout in ms */
+  constructor(timeout: number) {
+    this.#timeout = timeout
+  }
 
   /** Whether anything at all may be read; spares most loads a hash. */
   get isCalm(): boolean {
@@ -109,7 +115,7 @@ export class PendingWork {
     for (const { handle } of task.records) {
       this.#writing.set(handle, (this.#writing.get(handle) ?? 0) + 1)
     }
-    this.#timer ??= setInterval(() => this.#tick(), TICK).unref()
+    this.#timer ??= setInterval(() => this.#tick(), this.#timeout / TICKS).unref()
   }
 
   #end(task: Task): void {
@@ -134,14 +140,14 @@ export class PendingWork {
       return
     }
     for (const task of this.#tasks) {
-      if (this.#ticks - task.since < LONGEST_WAIT_TICKS) return
+      if (this.#ticks - task.since <= TICKS) return
       if (!task.late) this.#giveUp(task)
     }
   }
 
   #giveUp(task: Task): void {
     task.late = true
-    const error = new StoreUnavailableError(`${task.operation} in ${LONGEST_WAIT_TICKS} seconds`)
+    const error = new StoreUnavailableError(`${task.operation} in ${this.#timeout} ms`)
     for (const record of task.records) {
       record.failure ??= error
       this.#uncertain.add(record.handle)

@@ -15,6 +15,11 @@ export interface StoreContext {
   /** The registration's clock, in ms since 1970. */
   readonly now: () => number
   readonly log: StoreLogger
+  /**
+   * How long a caller waits for the store, in ms; default 5,000. A store whose server may fall
+   * silent gives up by then itself, so that nothing is left waiting for an answer.
+   */
+  readonly timeout?: number
   /** To be told the handle of each record that did not decode and was put aside. */
   readonly onQuarantine?: (handle: string) => void
 }

@@ -39,6 +39,8 @@ const wrong: [option: string, given: Record<string, unknown>][] = [
   ['lockTimeout', { path: 'a', lockTimeout: 'long' }],
   ['lockTimeout', { path: 'a', lockTimeout: { days: 30 } }],
   ['lockTimeout', { store, lockTimeout: 5 }],
+  ['storeTimeout', { store, storeTimeout: 0 }],
+  ['storeTimeout', { store, storeTimeout: 2 ** 31 }],
   ['sessionName', { store, sessionName: 'a b' }],
   ['sessionName', { store, sessionName: 'body' }],
   ['sessionName', { store, sessionName: 7 }],
@@ -120,6 +122,7 @@ test('the defaults are what the README says', async (t) => {
   })
   t.match(cookie, { name: 'id', secure: true, suffix: '; Path=/; HttpOnly; SameSite=Lax' })
   t.same(rest, {
+    storeTimeout: 5000,
     sessionName: 'session',
     expiry: { kind: 'session-end' },
     sessionEndLimit: 14 * 24 * 3_600_000,

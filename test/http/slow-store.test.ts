@@ -197,6 +197,30 @@ test('a store that is not ours is bound as well', async (t) => {
   t.match((await visit(cookie)).body, /Current count: \d/)
 })
 
+test('storeTimeout says for how long a request waits', async (t) => {
+  const pass = passTime
+  const saves: Promise<void>[] = []
+  class HangingStore extends MemoryStore {
+    override save(): Promise<void> {
+      saves.push(new Promise(() => {}))
+      return saves.at(-1) as Promise<void>
+    }
+  }
+  const app = await createApp(t, { store: new HangingStore(), storeTimeout: { seconds: 1 } })
+  addCounter(app)
+  let status = 0
+  const hanging = app.inject('/').then((response) => {
+    status = response.statusCode
+  })
+  await until(() => saves.length === 1)
+  pass(900)
+  await new Promise((resolve) => setImmediate(resolve))
+  t.equal(status, 0, 'it waits still')
+  pass(200)
+  await hanging
+  t.equal(status, 503)
+})
+
 test('a store that never ends does not keep the server from closing', async (t) => {
   const pass = passTime
   const closing = new Gate()
@@ -214,5 +238,5 @@ test('a store that never ends does not keep the server from closing', async (t) 
   await closing.opened
   await new Promise((resolve) => setImmediate(resolve))
   pass(LONG_ENOUGH)
-  t.match(await closed, /could not close in 10 seconds/)
+  t.match(await closed, /could not close in 5000 ms/)
 })

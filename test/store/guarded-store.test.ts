@@ -60,9 +60,11 @@ test('whatever a store throws or rejects with becomes an error of ours, and is t
     }
   }
   const told: string[] = []
-  const store = new GuardedStore(new ThrowingStore(), (operation, { message }) => {
-    t.match(message, operation)
-    told.push(operation)
+  const store = new GuardedStore(new ThrowingStore(), {
+    onFailure: (operation, { message }) => {
+      t.match(message, operation)
+      told.push(operation)
+    }
   })
   const handle = handleOf(createSessionId())
   const record = store.create({ handle, createdAt: 0, lastSeenAt: 0, expiresAt: Date.now() + 1000 })

@@ -40,11 +40,7 @@ export function readMeta(database: Database): { meta: FormatMeta; version: numbe
 }
 
 /** Resolves when it is durable, to whether the entry still had this version. */
-function writeMeta(
-  database: Database,
-  version: number | null,
-  meta: FormatMeta
-): Promise<boolean> {
+function writeMeta(database: Database, version: number | null, meta: FormatMeta): Promise<boolean> {
   return database.swapNote(META_KEY, version, encodeMeta(meta))
 }
 

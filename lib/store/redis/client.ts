@@ -32,11 +32,11 @@ export type SendCommand = (key: string, args: string[]) => Promise<unknown>
  *
  * @throws {InvalidOptionError} for what is no known client
  */
-export function commandSender(client: RedisClient, timeout: number): SendCommand {
+export function commandSender(client: RedisClient, timeout: () => number): SendCommand {
   const send = adapt(client)
   return (key, args) => {
     if (!isConnected(client)) return Promise.reject(new Error('the client is not connected'))
-    return within(timeout, send(key, args))
+    return within(timeout(), send(key, args))
   }
 }
 

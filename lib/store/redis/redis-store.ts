@@ -5,18 +5,11 @@ import {
   StoreUnavailableError
 } from '../../errors.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
-import {
-  duration,
-  type Option,
-  option,
-  readOptions,
-  refuse,
-  string
-} from '../../record/option.js'
+import { type Option, option, readOptions, refuse, string } from '../../record/option.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
-import { LONGEST_TIMER } from '../../timers.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
+import { STORE_TIMEOUT } from '../store-options.js'
 import { Quarantine } from '../unreadable.js'
 import { type Claimant, Claims } from './claims.js'
 import type { RedisClient } from './client.js'
@@ -34,15 +27,14 @@ export interface RedisStoreOptions {
    * and keep the braces: a cluster puts all keys with the same text in braces into one slot.
    */
   prefix?: string
-  /** How long to wait for an answer, in ms, before the request gets a 503. Default 2,000. */
-  timeout?: number
 }
 
 const OPTIONS = {
   client: option(anyClient, undefined),
-  prefix: option(string, '{session}:'),
-  timeout: option(duration(LONGEST_TIMER), 2000)
+  prefix: option(string, '{session}:')
 } satisfies Record<keyof RedisStoreOptions, Option<unknown>>
+
+const HINTS = { timeout: "use the plugin's option storeTimeout" }
 
 /** Which kind it is, is found when it is used. */
 function anyClient(value: unknown, name: string): RedisClient {
@@ -73,14 +65,15 @@ export class RedisStore implements SessionStore {
 
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
   constructor(options: RedisStoreOptions) {
-    const { client, prefix, timeout } = readOptions(OPTIONS, options)
+    const { client, prefix } = readOptions(OPTIONS, options, { hints: HINTS })
     this.#keys = new RedisKeys(prefix)
-    this.#server = new RedisServer(client, timeout)
+    this.#server = new RedisServer(client)
     this.#place = { client, prefix, keys: this.#keys, server: this.#server }
   }
 
   async open(context: StoreContext): Promise<void> {
     this.#context = context
+    this.#server.timeout = context.timeout ?? STORE_TIMEOUT
     this.#quarantine = new Quarantine(context)
     this.#writer = new RecordWriter(this.#server, this.#keys, context.now)
     try {

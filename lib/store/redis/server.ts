@@ -1,3 +1,4 @@
+import { STORE_TIMEOUT } from '../store-options.js'
 import { commandSender, firstCommand, type RedisClient, type SendCommand } from './client.js'
 import { fieldsOf } from './codec.js'
 import type { Script } from './scripts.js'
@@ -5,18 +6,18 @@ import type { Script } from './scripts.js'
 /** What the store asks of Redis. Every method rejects with the client's error, cleared of arguments. */
 export class RedisServer {
   readonly #client: RedisClient
-  readonly #timeout: number
   readonly #send: SendCommand
+  /** How long it may take to answer one command, in ms. */
+  timeout = STORE_TIMEOUT
 
-  constructor(client: RedisClient, timeout: number) {
+  constructor(client: RedisClient) {
     this.#client = client
-    this.#timeout = timeout
-    this.#send = commandSender(client, timeout)
+    this.#send = commandSender(client, () => this.timeout)
   }
 
   /** Asks for anything at all, so that a wrong address fails the start and not the first visitor. */
   async greet(key: string): Promise<void> {
-    await firstCommand(this.#client, this.#timeout, key, ['ZCARD', key])
+    await firstCommand(this.#client, this.timeout, key, ['ZCARD', key])
   }
 
   /** Leaves a key that goes by itself after a minute. */

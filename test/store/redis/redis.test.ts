@@ -23,7 +23,7 @@ for (const [name, connect] of Object.entries(CLIENTS)) {
   test(`${name}: while Redis is frozen or gone requests get a 503 at once, and then work again`, async (t) => {
     const server = await redisFor(t)
     const client = await connect(t, server.url)
-    const app = await createRedisApp(t, { client, timeout: 1500 })
+    const app = await createRedisApp(t, { client }, { storeTimeout: 1500 })
     addCounter(app)
     app.get('/none', async () => 'nothing')
     const url = await listen(app)
@@ -57,7 +57,7 @@ test('a Redis that is not there fails the start', async (t) => {
   const client = await clientFor(t, server)
   await server.kill()
   const error = { code: 'SLED_SESSION_STORE_UNAVAILABLE', message: /reach Redis/ }
-  await t.rejects(createRedisApp(t, { client, timeout: 200 }), error)
+  await t.rejects(createRedisApp(t, { client }, { storeTimeout: 200 }), error)
 })
 
 test('a server that has forgotten the scripts gets them again', async (t) => {
@@ -178,8 +178,8 @@ test('sessions work on a cluster through both clients', async (t) => {
 
 test('a reply that came while this process was held up is not too late', async (t) => {
   const client = await clientFor(t, await redisFor(t))
-  const store = new RedisStore({ client, timeout: 200 })
-  await store.open({ now: Date.now, log: console as never })
+  const store = new RedisStore({ client })
+  await store.open({ now: Date.now, log: console as never, timeout: 200 })
   const counting = store.count()
   // Behind the client's own turn, in which it sends.
   setImmediate(() => {
@@ -192,13 +192,7 @@ test('a reply that came while this process was held up is not too late', async (
 test('options that cannot work are refused', async (t) => {
   const client = await clientFor(t, await redisFor(t))
   const code = 'SLED_SESSION_INVALID_OPTION'
-  const wrong = [
-    { client: null },
-    { client: {} },
-    { client, prefix: 5 },
-    { client, timeout: 0 },
-    { client, timeout: 2 ** 31 }
-  ]
+  const wrong = [{ client: null }, { client: {} }, { client, prefix: 5 }, { client, timeout: 2000 }]
   for (const options of wrong) {
     t.throws(() => new RedisStore(options as { client: RedisClient }), { code })
   }
@@ -208,8 +202,8 @@ test('a client that does not answer in time is a client that fails', async (t) =
   const client = new Redis('redis://127.0.0.1:1', { lazyConnect: true })
   t.teardown(() => client.disconnect())
   client.on('error', () => {})
-  const store = new RedisStore({ client, timeout: 50 })
-  await t.rejects(store.open({ now: Date.now, log: console as never }), {
+  const store = new RedisStore({ client })
+  await t.rejects(store.open({ now: Date.now, log: console as never, timeout: 50 }), {
     code: 'SLED_SESSION_STORE_UNAVAILABLE'
   })
 })
