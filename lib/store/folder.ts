@@ -13,16 +13,14 @@ export async function prepareFolder(path: string): Promise<void> {
     await makeFolder(path)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw code === 'ENOTDIR'
-      ? new PathUnusableError(path, 'it, or a part of it, is a file', 'Name a folder.', {
-          cause: error
-        })
-      : new PathUnusableError(
-          path,
-          `it cannot be created (${code})`,
-          'Create it, and give this process the right to write there.',
-          { cause: error }
-        )
+    const [problem, remedy] =
+      code === 'ENOTDIR'
+        ? ['it, or a part of it, is a file', 'Name a folder.']
+        : [
+            `it cannot be created (${code})`,
+            'Create it, and give this process the right to write there.'
+          ]
+    throw new PathUnusableError(path, problem, remedy, { cause: error })
   }
   try {
     await access(path, constants.R_OK | constants.W_OK | constants.X_OK)
@@ -64,15 +62,13 @@ export async function identify(path: string): Promise<string> {
  * ever, as under /proc.
  */
 async function makeFolder(path: string): Promise<void> {
-  const missing: string[] = []
-  for (let at = path; !(await isFolder(at)); at = dirname(at)) missing.unshift(at)
-  for (const folder of missing) {
-    await mkdir(folder, { mode: 0o700 }).catch(async (error: unknown) => {
-      // Somebody else may have made it just now.
-      if (!(await isFolder(folder))) throw error
-    })
-    await syncFolder(dirname(folder))
-  }
+  if (await isFolder(path)) return
+  await makeFolder(dirname(path))
+  await mkdir(path, { mode: 0o700 }).catch(async (error: unknown) => {
+    // Somebody else may have made it just now.
+    if (!(await isFolder(path))) throw error
+  })
+  await syncFolder(dirname(path))
 }
 
 /** @throws ENOTDIR if it, or a part of it, is a file */
