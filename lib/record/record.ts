@@ -19,6 +19,13 @@ export interface NewRecord {
 /**
  * One stored session, as stores and sessions share it. Values are kept as encoded text
  * (see `value.ts`): text is immutable, so nobody who reads a record can change it unseen.
+ *
+ * ```ts
+ * const record = new SessionRecord({ handle, createdAt: now, lastSeenAt: now, expiresAt })
+ * record.principal = 'ann'
+ * record.apply('counter', '5')
+ * await store.putRecords([record])
+ * ```
  */
 export class SessionRecord {
   /** What sessions note beside it, for all who share it; nothing of it is stored. */

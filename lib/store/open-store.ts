@@ -63,6 +63,12 @@ export interface OpenStoreOptions {
  * beside the servers. What is in the folder tells which it is; a new one becomes a RocksDB. Close it
  * when done.
  *
+ * ```ts
+ * const store = await openSessionStore('./storage', { readOnly: true })
+ * for await (const { principal, lastSeenAt } of store.records()) report(principal, lastSeenAt)
+ * await store.close()
+ * ```
+ *
  * @throws `SLED_SESSION_INVALID_OPTION` for a path or an option that is none
  * @throws `SLED_SESSION_DATABASE_LOCKED` if a process holds the database, unless `readOnly` is set
  */

@@ -9,6 +9,10 @@ import { folder as checkFolder, columnFamily as named } from './store-options.js
  * Makes a database from a backup, of the kind that the backup is. No server may have either of
  * them open.
  *
+ * ```ts
+ * const { entries } = await restoreBackup('/backups/sessions', './storage')
+ * ```
+ *
  * @param from the folder of a complete backup, which is left as it is
  * @param to a new or empty folder, or one in which a restore was interrupted
  * @throws {BackupUnusableError} {@link FormatUnsupportedError} {@link DatabaseLockedError}

@@ -47,6 +47,14 @@ export type SessionChanges = ReadonlyMap<string, string | undefined>
  * Nobody gives a record back. A single writer that does not keep all records in memory keeps a
  * `WeakRef` to each that it has let go of, and so has the same object for as long as anybody else
  * has it: a session that outlives its request, or a save that nobody awaits, needs no more.
+ *
+ * ```ts
+ * const session = { handle: handleOf(id), createdAt: now, lastSeenAt: now, expiresAt: now + HOUR }
+ * const record = store.create(session)
+ * record.apply('counter', '1')
+ * await store.save(record, new Map([['counter', '1']]))
+ * await store.load(id) // with one writer, the same object
+ * ```
  */
 export interface SessionStore {
   /** Who writes what this store holds: this process alone, or several. */

@@ -58,6 +58,10 @@ export interface CopyResult {
  * copies only what differs: so it goes on where it stopped, and catches up with a source that
  * was in use. What is newer in the target is left alone.
  *
+ * ```ts
+ * const { copied, different } = await copySessions(old, store, { mirror: true })
+ * ```
+ *
  * @throws what the stores throw, and the reason of an aborted `signal`
  */
 export async function copySessions(

@@ -25,6 +25,10 @@ const PIECE = 64 * 1024
 /**
  * All sessions as NDJSON, in pieces of text: a source for `pipeline()`. It holds their data as
  * plain text, so keep it as you keep the database. What cannot be read is left out.
+ *
+ * ```ts
+ * await pipeline(exportSessions(store), createWriteStream('sessions.ndjson', { mode: 0o600 }))
+ * ```
  */
 export function exportSessions(
   store: SessionStore,

@@ -40,6 +40,10 @@ const LONGEST_LINE = 64 * MIB
  * that an import that stopped can simply be run again. Whoever may import can log in as anyone: the
  * handle of a line is the hash of an id that its writer may know, and its principal is believed.
  *
+ * ```ts
+ * const { imported } = await importSessions(store, createReadStream('sessions.ndjson'))
+ * ```
+ *
  * @param source the text of an export, in pieces: a file stream, a request's body
  * @throws {ImportRefusedError} naming the first line that is wrong, and nothing that stands in it;
  *   what came before it may be stored

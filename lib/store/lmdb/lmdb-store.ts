@@ -92,7 +92,7 @@ export class LmdbStore implements SessionStore {
     this.#context = context
     this.#quarantine = new Quarantine(context)
     this.#commit = new GroupCommit(database, this.#early, ({ handle, damage }) => {
-      if (damage !== null) this.#quarantine.put(handle, damage.reason, async () => {})
+      if (damage !== null) this.#quarantine.put(handle, damage.reason)
     })
     this.#reader = new RecordReader(database, context)
     this.#writer = new RecordWriter(this.#commit, context.now)

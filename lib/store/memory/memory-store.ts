@@ -8,6 +8,10 @@ import { NO_STATS, type StoreStats } from '../stats.js'
 /**
  * Sessions in this process's memory, for tests and trials: they end with the process, nothing
  * bounds how many there are, and expired ones are found by looking at all.
+ *
+ * ```ts
+ * await fastify.register(sledSession, { store: new MemoryStore() })
+ * ```
  */
 export class MemoryStore implements SessionStore {
   readonly writers = 'one'

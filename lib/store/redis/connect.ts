@@ -25,6 +25,14 @@ const CONNECT_TIMEOUT = 5000
  * client the application has. Keys begin with the URL's `prefix` parameter, if it has one. It does
  * not wait for a server that is down.
  *
+ * ```ts
+ * const { store, disconnect } = await connectRedisStore('redis://127.0.0.1:6379?prefix={app}:')
+ * await store.open({ now: Date.now, log: console })
+ * await copySessions(store, new MemoryStore())
+ * await store.close()
+ * await disconnect()
+ * ```
+ *
  * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for another URL, or without `redis`
  * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
  */

@@ -53,6 +53,11 @@ const claims = new Claims()
  * session that ended meanwhile is never brought back.
  *
  * Redis deletes expired sessions by itself. Session ids never leave the process.
+ *
+ * ```ts
+ * const client = await createClient({ url: 'redis://127.0.0.1:6379' }).connect()
+ * await fastify.register(sledSession, { store: new RedisStore({ client }) })
+ * ```
  */
 export class RedisStore implements SessionStore {
   readonly writers = 'several'
