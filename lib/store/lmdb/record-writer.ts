@@ -1,5 +1,6 @@
 import type { SessionRecord } from '../../record/record.js'
 import { IndexedRecord } from '../format/indexed-record.js'
+import { inOrder } from '../in-order.js'
 import { type Known, knownOf, mergeChanges, mergeInto } from '../merge.js'
 import type { SessionChanges } from '../session-store.js'
 import type { GroupCommit } from './group-commit.js'
@@ -67,7 +68,7 @@ export class RecordWriter {
     keep: boolean | readonly string[]
   ): Promise<boolean> {
     let replaced = false
-    await this.#inOrder(from, () =>
+    await inOrder(from, () =>
       this.#write([from.handle, to.handle], (session) => {
         const old = session(from.handle)
         const fresh = session(to.handle)
@@ -128,23 +129,7 @@ export class RecordWriter {
 
   #change(record: LmdbRecord, apply: (session: StoredSession) => () => void): Promise<void> {
     const { handle } = record
-    return this.#inOrder(record, () => this.#write([handle], (session) => apply(session(handle))))
-  }
-
-  /** Of one record, each write waits for the one before, which tells what is known then. */
-  #inOrder(record: LmdbRecord, write: () => Promise<void>): Promise<void> {
-    const begin = (): Promise<void> => {
-      if (record.failure !== null) return Promise.reject(record.failure)
-      return record.destroyed ? Promise.resolve() : write()
-    }
-    const writing = record.writing === null ? begin() : record.writing.then(begin)
-    const ended = writing
-      .catch(() => {})
-      .then(() => {
-        if (record.writing === ended) record.writing = null
-      })
-    record.writing = ended
-    return writing
+    return inOrder(record, () => this.#write([handle], (session) => apply(session(handle))))
   }
 
   /** Makes a change as one of the group of this turn. */

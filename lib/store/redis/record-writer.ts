@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { SessionRecord } from '../../record/record.js'
+import { inOrder } from '../in-order.js'
 import { difference } from '../merge.js'
 import type { SessionChanges } from '../session-store.js'
 import { fieldOf, knownOf, messageOf } from './codec.js'
@@ -35,7 +36,7 @@ export class RecordWriter {
   }
 
   save(record: RedisRecord, changes: SessionChanges | null): Promise<void> {
-    return this.#inOrder(record, async () => {
+    return inOrder(record, async () => {
       if (record.known === null) await this.put([record])
       else await this.#merge(record, record.known, changes)
     })
@@ -64,7 +65,7 @@ export class RecordWriter {
     keep: boolean | readonly string[]
   ): Promise<boolean> {
     let replaced = false
-    await this.#inOrder(old, async () => {
+    await inOrder(old, async () => {
       replaced = await this.#move(old, fresh, keep)
     })
     return replaced
@@ -93,7 +94,7 @@ export class RecordWriter {
     text: string | undefined
   ): Promise<boolean> {
     let swapped = false
-    await this.#inOrder(record, async () => {
+    await inOrder(record, async () => {
       const keys = [this.#keys.record(record.handle)]
       const message = { born: record.known?.born, field: fieldOf(key), expected, text }
       const reply = await this.#run(COMPARE_AND_SET, keys, message)
@@ -120,16 +121,6 @@ export class RecordWriter {
   async quarantine(handle: string): Promise<void> {
     const keys = [this.#keys.record(handle), this.#keys.quarantine(handle)]
     await this.#run(QUARANTINE, keys, { member: memberOf(handle) })
-  }
-
-  /** Of one record, each write waits for the one before: they are never swapped on the way. */
-  #inOrder(record: RedisRecord, write: () => Promise<void>): Promise<void> {
-    const writing = record.writing.then(async () => {
-      if (record.failure !== null) throw record.failure
-      if (!record.destroyed) await write()
-    })
-    record.writing = writing.catch(() => {})
-    return writing
   }
 
   async #merge(record: RedisRecord, known: Known, changes: SessionChanges | null): Promise<void> {

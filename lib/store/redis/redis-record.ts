@@ -15,6 +15,6 @@ export interface Known {
 export class RedisRecord extends SessionRecord {
   /** `null` before the first save. */
   known: Known | null = null
-  /** Its last write: the next one waits for it, as nothing else keeps two in order. */
-  writing: Promise<void> = Promise.resolve()
+  /** Its last write, if that is under way. */
+  writing: Promise<void> | null = null
 }
