@@ -1,5 +1,5 @@
 import { RecordCorruptError } from '../../errors.js'
-import { isHandle } from '../../record/handle.js'
+import { handleOf, isHandle } from '../../record/handle.js'
 import { recordKey } from '../format/keys.js'
 import { decodeRecord } from '../format/record-codec.js'
 import type { RecordCache } from './cache.js'
@@ -7,6 +7,9 @@ import { LiveRecord } from './live-record.js'
 
 /** What live records are read by. */
 export interface RecordSource {
+  readonly now: () => number
+  /** Resolves when a session that is being ended has ended; rejects if it lives on. */
+  ended(record: LiveRecord): Promise<void>
   /** @throws {StoreDamagedError} if that place of a file is damaged */
   read(key: Buffer): Promise<Buffer | null>
   /** Keeps the bytes for a person to look at, out of the way of every visitor. */
@@ -27,14 +30,40 @@ export class LiveRecords {
     this.#source = source
   }
 
-  /** What is in memory. By id it costs no hash, if it was found by that before. */
-  recall(handle: string): LiveRecord | undefined {
+  /** By id it costs no hash, if it was found by that before. */
+  load(id: string): LiveRecord | null | Promise<LiveRecord | null> {
+    const record = this.#cache.getById(id)
+    if (record !== undefined && !record.destroyed) {
+      this.#cache.hits++
+      return this.#alive(record)
+    }
+    const found = this.loadByHandle(handleOf(id))
+    if (!(found instanceof Promise)) return this.#named(found, id)
+    return found.then((loaded) => this.#named(loaded, id))
+  }
+
+  loadByHandle(handle: string): LiveRecord | null | Promise<LiveRecord | null> {
+    const record = this.#recall(handle)
+    if (record !== undefined) {
+      this.#cache.hits++
+      return record.destroyed ? this.#loadEnding(record) : this.#alive(record)
+    }
+    if (!isHandle(handle)) return null
+    this.#cache.misses++
+    return this.find(handle).then((found) => {
+      if (found === null) return null
+      return found.destroyed ? this.#loadEnding(found) : this.#alive(found)
+    })
+  }
+
+  /** What is in memory. */
+  #recall(handle: string): LiveRecord | undefined {
     return this.#cache.get(handle) ?? this.#cache.recall(handle)
   }
 
   /** The live record, whether it is past its time or not. */
   find(handle: string): Promise<LiveRecord | null> {
-    const known = this.recall(handle)
+    const known = this.#recall(handle)
     if (known !== undefined) return Promise.resolve(known)
     if (!isHandle(handle)) return Promise.resolve(null)
     // All who ask at one time share one read, and with it one object.
@@ -48,7 +77,7 @@ export class LiveRecords {
 
   /** As `find`, and not remembered as one that a visitor has asked for. */
   async findUnasked(handle: string): Promise<LiveRecord | null> {
-    const known = this.recall(handle)
+    const known = this.#recall(handle)
     if (known !== undefined) return known
     const record = await this.find(handle)
     if (record !== null) record.used = false
@@ -60,6 +89,23 @@ export class LiveRecords {
     const key = recordKey(handle)
     const bytes = await this.#source.read(key)
     return bytes === null ? null : decodeRecord(handle, bytes, key, LiveRecord)
+  }
+
+  #named(record: LiveRecord | null, id: string): LiveRecord | null {
+    if (record !== null) this.#cache.nameId(record, id)
+    return record
+  }
+
+  /** Whether it is gone shows when that is durable. */
+  async #loadEnding(record: LiveRecord): Promise<LiveRecord | null> {
+    await this.#source.ended(record).catch(() => {})
+    return record.failure === null ? null : this.loadByHandle(record.handle)
+  }
+
+  #alive(record: LiveRecord): LiveRecord | null {
+    if (record.expiresAt <= this.#source.now()) return null
+    record.used = true
+    return record
   }
 
   async #fetch(handle: string): Promise<LiveRecord | null> {

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { DatabaseOpenError, InvalidHandleError, isOurs, StoreDamagedError } from '../../errors.js'
-import { handleOf, isHandle } from '../../record/handle.js'
+import { isHandle } from '../../record/handle.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
 import { META_KEY } from '../format/keys.js'
 import { encodeMeta, type FormatMeta } from '../format/meta.js'
@@ -120,28 +120,11 @@ export class RocksDBStore implements SessionStore {
   }
 
   load(id: string): LiveRecord | null | Promise<LiveRecord | null> {
-    const record = this.#cache.getById(id)
-    if (record !== undefined && !record.destroyed) {
-      this.#cache.hits++
-      return this.#alive(record)
-    }
-    const found = this.loadByHandle(handleOf(id))
-    if (!(found instanceof Promise)) return this.#named(found, id)
-    return found.then((loaded) => this.#named(loaded, id))
+    return this.#live.load(id)
   }
 
   loadByHandle(handle: string): LiveRecord | null | Promise<LiveRecord | null> {
-    const record = this.#live.recall(handle)
-    if (record !== undefined) {
-      this.#cache.hits++
-      return record.destroyed ? this.#loadEnding(record) : this.#alive(record)
-    }
-    if (!isHandle(handle)) return null
-    this.#cache.misses++
-    return this.#live.find(handle).then((found) => {
-      if (found === null) return null
-      return found.destroyed ? this.#loadEnding(found) : this.#alive(found)
-    })
+    return this.#live.loadByHandle(handle)
   }
 
   async read(handle: string): Promise<LiveRecord | null> {
@@ -268,22 +251,6 @@ export class RocksDBStore implements SessionStore {
     })
   }
 
-  #named(record: LiveRecord | null, id: string): LiveRecord | null {
-    if (record !== null) this.#cache.nameId(record, id)
-    return record
-  }
-
-  async #loadEnding(record: LiveRecord): Promise<LiveRecord | null> {
-    await this.#writer.ended(record).catch(() => {})
-    return record.failure === null ? null : this.loadByHandle(record.handle)
-  }
-
-  #alive(record: LiveRecord): LiveRecord | null {
-    if (record.expiresAt <= this.#context.now()) return null
-    record.used = true
-    return record
-  }
-
   /** As the live records find it, but what is damaged can still be replaced. */
   #findReadable(handle: string): Promise<LiveRecord | null> {
     return this.#live.find(handle).catch((error: unknown) => {
@@ -294,6 +261,8 @@ export class RocksDBStore implements SessionStore {
 
   #recordSource(reader: RecordReader): RecordSource {
     return {
+      now: this.#context.now,
+      ended: (record) => this.#writer.ended(record),
       read: (key) =>
         reader.read(key).catch((error: unknown) => {
           this.#damage.noteRead(error)
