@@ -17,20 +17,11 @@ export class LiveRecord extends IndexedRecord {
   writing = 0
   /** What it weighs in the cache's sum, or `null` while it is not in the cache. */
   cachedWeight: number | null = null
-  /** UTF-16 units of keys and encoded values: as many as bytes if all of them are ASCII. */
-  private units = 0
   /** The id that it was last asked for by; the cache's second index. */
   id: string | null = null
   /** Its neighbours in the ring over which the cache's clock hand goes. */
   next: LiveRecord | null = null
   previous: LiveRecord | null = null
-
-  override apply(key: string, text: string | undefined): void {
-    const previous = this.data.get(key)
-    if (previous !== undefined) this.units -= key.length + previous.length
-    if (text !== undefined) this.units += key.length + text.length
-    super.apply(key, text)
-  }
 
   /** Whether the cache must keep it, whatever its budget. */
   get pinned(): boolean {
@@ -39,7 +30,10 @@ export class LiveRecord extends IndexedRecord {
 
   /** Estimate of the memory it takes, in bytes. V8 keeps ASCII in one byte a character. */
   get weight(): number {
-    const texts = this.size === this.units ? this.size : 2 * this.units
+    let units = 0
+    for (const [key, text] of this.data) units += key.length + text.length
+    // As many as bytes if all of it is ASCII.
+    const texts = this.size === units ? this.size : 2 * units
     return OVERHEAD_BYTES + texts + ENTRY_BYTES * this.data.size
   }
 }
