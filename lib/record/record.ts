@@ -65,7 +65,13 @@ export class SessionRecord {
     return `SessionRecord ${shortHandle(this.handle)}`
   }
 
-  /** Sets or, with `undefined`, deletes one key. */
+  /**
+   * Sets or, with `undefined`, deletes one key.
+   *
+   * ```ts
+   * record.apply('counter', JSON.stringify(5))
+   * ```
+   */
   apply(key: string, text: string | undefined): void {
     const previous = this.data.get(key)
     if (previous !== undefined) this.size -= entrySize(key, previous)
@@ -77,7 +83,13 @@ export class SessionRecord {
     }
   }
 
-  /** Takes over what another record holds: all of its data, or only some keys. */
+  /**
+   * Takes over what another record holds: all of its data, or only some keys.
+   *
+   * ```ts
+   * fresh.inherit(record, ['theme', 'language'])
+   * ```
+   */
   inherit(other: SessionRecord, keys: readonly string[] | null): void {
     this.expiry = other.expiry
     this.principal = other.principal
@@ -87,7 +99,13 @@ export class SessionRecord {
     }
   }
 
-  /** A copy that shares nothing with this record. */
+  /**
+   * A copy that shares nothing with this record.
+   *
+   * ```ts
+   * const before = record.copy()
+   * ```
+   */
   copy(): SessionRecord {
     const copy = new SessionRecord(this)
     copy.inherit(this, null)

@@ -7,7 +7,7 @@ import { STORE_TIMEOUT } from './store-options.js'
 
 interface Renewal {
   readonly fresh: SessionRecord
-  /** Resolves to whether it was made. */
+  /** Resolves to whether the store has made it. */
   readonly renewing: Promise<boolean>
 }
 
@@ -19,20 +19,20 @@ export interface GuardOptions {
 }
 
 /**
- * Any store, with what all of them need: a bound on time and memory, so that one that hangs is a
- * 503 and no pile of requests; errors of ours for whatever it throws; and renewals remembered, so
- * that who comes late follows them.
+ * Stands in front of any store. It bounds time and memory, so that a store that hangs costs 503s and
+ * not a pile of requests; it makes an error of ours of whatever the store throws; and it remembers
+ * renewals, so that a request that comes late follows them.
  */
 export class GuardedStore implements SessionStore {
   readonly writers: SessionStore['writers']
   readonly #store: SessionStore
   readonly #onFailure: GuardOptions['onFailure']
   readonly #pending: PendingWork
-  /** By the record that was renewed, for as long as anybody has it. */
+  /** By the record that was renewed. */
   readonly #renewals = new WeakMap<SessionRecord, Renewal>()
   readonly open: SessionStore['open']
   readonly create: SessionStore['create']
-  // Here if the store has them: what they are missing from is told by that.
+  // The guard has one of these only if the store has it.
   readonly compareAndSet?: Required<SessionStore>['compareAndSet']
   readonly takeLease?: Required<SessionStore>['takeLease']
   readonly releaseLease?: Required<SessionStore>['releaseLease']
@@ -71,7 +71,7 @@ export class GuardedStore implements SessionStore {
       this.noteCopy = (at) => this.#ask('note a copy', () => noteCopy.call(store, at))
     }
     if (stats) this.stats = () => this.#ask('read its statistics', () => stats.call(store))
-    // What fails there may be the folder, which it says itself.
+    // Not the store but the folder may fail, and the error says so already.
     if (backup) this.backup = backup.bind(store)
   }
 
@@ -110,7 +110,7 @@ export class GuardedStore implements SessionStore {
     try {
       await this.#bound(SAVE, [record], () => this.#store.save(record, changes))
     } catch (error) {
-      // It has what is not stored: nobody is to build on that.
+      // The record has what the store does not: no later request may build on it.
       record.failure ??= error as Error
       throw error
     }
@@ -163,12 +163,12 @@ export class GuardedStore implements SessionStore {
         yield value
       }
     } finally {
-      // Not awaited: a walk that hangs ends after what it hangs in, if ever.
+      // Not awaited: a walk that hangs may never end.
       walk.return?.()?.catch(() => {})
     }
   }
 
-  // These walk over everything, and take their time.
+  // No bound on time: these look at every session.
 
   count(): Promise<number> {
     return this.#ask('count sessions', () => this.#store.count())

@@ -1,6 +1,6 @@
 import type { SessionRecord } from '../record/record.js'
 
-/** A record where several write, with its last write if that is under way. */
+/** A record of a store for several writers, with its last write if that is under way. */
 interface WrittenRecord extends SessionRecord {
   writing: Promise<void> | null
 }

@@ -2,7 +2,7 @@ import { type Expiry, isSameExpiry } from '../record/expiry.js'
 import type { SessionRecord } from '../record/record.js'
 import type { SessionChanges } from './session-store.js'
 
-/** What is stored of a session, as far as the holder of its record knows. */
+/** What is stored of a session, as far as a request knows that has its record. */
 export interface Known {
   readonly createdAt: number
   readonly expiry: Expiry | null
@@ -11,7 +11,7 @@ export interface Known {
   readonly data: Map<string, string>
 }
 
-/** What will be known of a record once it is stored as it is. */
+/** What a request knows of a record once that is stored as it is. */
 export function knownOf(record: SessionRecord): Known {
   const { createdAt, expiry, principal, metadata, data } = record
   return { createdAt, expiry, principal, metadata, data: new Map(data) }
@@ -26,7 +26,7 @@ export function mergeChanges(
 ): void {
   const moved = record.principal !== known.principal
   if (moved && stored.principal !== null && stored.principal !== record.principal) {
-    // The user who goes takes along what other processes have set in the meantime.
+    // What other processes have set in the meantime belongs to the user who leaves.
     for (const key of stored.data.keys()) if (!record.data.has(key)) stored.apply(key, undefined)
   }
   if (moved) stored.principal = record.principal
@@ -50,7 +50,7 @@ export function mergeInto(
   }
   const moved = fresh.principal !== known.principal
   const another = stored.principal !== known.principal && stored.principal !== fresh.principal
-  // Another process has made it somebody else's, and so what is in it.
+  // Another process has given the session, and its data with it, to another user.
   const theirs = another && moved && stored.principal !== null
   const keepAll = keep === true && !theirs
   target.principal = keepAll && !moved ? stored.principal : fresh.principal
@@ -64,7 +64,7 @@ export function mergeInto(
   for (const [key, text] of difference(known.data, fresh.data)) target.apply(key, text)
 }
 
-/** What turns the one into the other. */
+/** The changes that turn one session's data into another's. */
 export function difference(
   from: ReadonlyMap<string, string>,
   to: ReadonlyMap<string, string>

@@ -87,7 +87,7 @@ export async function openSessionStore(
   const connect = readOnly
     ? () => openReadOnly(path, columnFamily)
     : () => openDatabase(path, columnFamily, memory - cacheBytes)
-  // Such work is rare, and whoever did it relies on it: it may cost a sync.
+  // This work is rare and its caller relies on it, so a sync is worth its time.
   const durability = readOnly ? 'process' : given.durability
   const store = new RocksDBStore({ connect, durability, cacheBytes })
   await store.open({ now, log })

@@ -2,19 +2,19 @@ import { StoreUnavailableError } from '../errors.js'
 import type { SessionRecord } from '../record/record.js'
 import { clearInterval, setInterval } from '../timers.js'
 
-/** How often in its time it is looked whether something takes too long. */
+/** The clock ticks so often in the time that a task may take. */
 const TICKS = 10
-/** What a waiting write takes beside its record, roughly. */
+/** Roughly what a waiting write takes beside its record, in bytes. */
 const WEIGHT_OF_ONE = 1024
 /**
- * Of writes, in bytes: a bound on their number alone would refuse small sessions in an ordinary
- * stall of the disk, or let large ones take gigabytes.
+ * The most that waiting writes may take, in bytes: a bound on their number alone would refuse small
+ * sessions in an ordinary stall of the disk, or let large ones take gigabytes.
  */
 const MOST_WRITING = 64 * 1024 * 1024
-/** Of reads, whose size is not known yet; they hold nothing of the store until they are answered. */
+/** The most reads that may wait. They hold no record until the store answers. */
 const MOST_READING = 16_384
 
-/** Something that was asked of the store and that it has not answered yet. */
+/** A call that the store has not answered yet. */
 interface Task {
   readonly operation: string
   /** What the store writes; none if it only reads. */
@@ -27,11 +27,11 @@ interface Task {
 }
 
 /**
- * What a store was asked for and has not answered yet, with a bound on its time and memory.
+ * The calls that a store has not answered yet, with a bound on their time and memory.
  *
- * How a write ends that took too long is unknown. So its record stands for nothing any more, and
- * until all writes of that session have ended, the session is a 503: only then does reading it
- * anew show what is true, and no later change can get in between.
+ * Nobody knows how a write ends that took too long. So its record stands for nothing any more, and
+ * the session answers 503 until all of its writes have ended: only then does reading it anew show
+ * what is true, and no later change can get in between.
  */
 export class PendingWork {
   /** In the order in which they came, so the oldest is first. */
@@ -51,7 +51,7 @@ export class PendingWork {
     this.#timeout = timeout
   }
 
-  /** Whether anything at all may be read; spares most loads a hash. */
+  /** Whether any session may be read: then a load by id needs no hash here. */
   get isCalm(): boolean {
     return this.#uncertain.size === 0 && this.#reading < MOST_READING
   }
@@ -79,7 +79,7 @@ export class PendingWork {
    * @param records what it writes; none if it only reads
    */
   run<T>(operation: string, records: readonly SessionRecord[], work: () => Promise<T>): Promise<T> {
-    // In here, so that a store that throws instead of rejecting rejects.
+    // Called in here, so that a store that throws makes a promise that rejects.
     return new Promise<T>((resolve, reject) => {
       const working = work()
       const weight = records.length === 0 ? null : this.#weigh(records)
@@ -88,7 +88,7 @@ export class PendingWork {
       working.then(
         (value) => {
           this.#end(task)
-          // The store leaves out what it has not written before another write of it was given up.
+          // After an earlier write of the record was given up, the store has left this one out.
           const failure = records.find((record) => record.failure !== null)?.failure ?? null
           if (failure === null) resolve(value)
           else reject(failure)

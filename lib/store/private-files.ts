@@ -36,11 +36,11 @@ export async function exposedMode(path: string): Promise<string | null> {
  */
 export async function keepFilesPrivate(path: string): Promise<() => Promise<void>> {
   if (process.platform === 'win32') return async () => {}
-  // As of before the files are looked at: what comes meanwhile is found the next time.
+  // Taken before the files are looked at, so that the next look finds what comes meanwhile.
   let seen = (await stat(path)).mtimeMs
   await restrictFiles(path)
   if ((await exposedMode(path)) === null) return () => restrictFiles(path)
-  // Not by the kernel's events: those tell of each write as well.
+  // A timer and not the kernel's events, which tell of each write as well.
   const look = async (): Promise<void> => {
     const { mtimeMs } = await stat(path)
     if (mtimeMs === seen) return
@@ -55,7 +55,7 @@ export async function keepFilesPrivate(path: string): Promise<() => Promise<void
   }
 }
 
-/** As they are at this moment. */
+/** Closes the files that are in a folder at this moment to others. */
 export async function restrictFiles(path: string): Promise<void> {
   const names = await readdir(path).catch(() => [])
   await Promise.all(

@@ -78,15 +78,29 @@ export interface SessionStore {
    * A store that is the only writer returns the same object to all who have it at one time: what
    * one changes, all see. A record with a `failure` is never returned: it no longer stands for
    * what is stored, which is then read anew.
+   *
+   * ```ts
+   * const record = await store.load(id)
+   * ```
    */
   load(id: string): SessionRecord | null | Promise<SessionRecord | null>
 
-  /** As `load`, by the session's handle. A text that has not the exact form of one names nothing. */
+  /**
+   * As `load`, by the session's handle. A text that has not the exact form of one names nothing.
+   *
+   * ```ts
+   * for (const handle of handles) records.push(await store.loadByHandle(handle))
+   * ```
+   */
   loadByHandle(handle: string): SessionRecord | null | Promise<SessionRecord | null>
 
   /**
    * What is stored at this moment, as a copy that nobody shares; `null` if nothing is. Unsaved
    * changes of the live record are not in it.
+   *
+   * ```ts
+   * const stored = (await store.read(record.handle))?.data.get('counter')
+   * ```
    *
    * @throws {RecordCorruptError} if what is stored does not decode
    */
@@ -103,17 +117,27 @@ export interface SessionStore {
    * session back. They merge: only the changed keys are written, and expiry, principal and
    * metadata only if they differ from what the record had when it was loaded or last saved. A
    * deadline never moves back unless the expiry changed.
+   *
+   * ```ts
+   * record.apply('counter', '2')
+   * await store.save(record, new Map([['counter', '2']]))
+   * ```
    */
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void>
 
   /**
-   * Several writers only, who must have it. Stores one key's encoded value (`undefined` deletes) if
-   * the one that is stored still is `expected` (`undefined` for none), in one atomic step, and
-   * resolves to whether it was. The record then has what is stored now,
-   * be it ours or another's. If the session has ended, false, and the record is `destroyed`.
+   * Stores for several writers must have it, and only they do. Stores one key's encoded value
+   * (`undefined` deletes) if the one that is stored still is `expected` (`undefined` for none), in
+   * one atomic step, and resolves to whether it was. The record then has what is stored now, be it
+   * ours or another's. If the session has ended, false, and the record is `destroyed`.
    *
    * `session.update` is built on it. Where there is one writer, the live record is what everybody
    * builds on and updates queue in the process, so there is nothing to compare with.
+   *
+   * ```ts
+   * const counter = record.data.get('counter')
+   * const isSet = await store.compareAndSet?.(record, 'counter', counter, '2')
+   * ```
    */
   compareAndSet?(
     record: SessionRecord,
@@ -127,6 +151,11 @@ export interface SessionStore {
    * when this resolves to true, `old` is dead and `destroyed`, and `fresh` is stored in its stead. False if several processes write and `old` has ended elsewhere: nothing is stored
    * then, and both are `destroyed`.
    *
+   * ```ts
+   * fresh.inherit(old, null)
+   * if (await store.replace(old, fresh, true)) setCookie(freshId)
+   * ```
+   *
    * @param keep what `fresh` has of `old`: all data, none, or these keys. Several writers take that
    *   from what is stored, so that no change of another process is lost
    */
@@ -139,12 +168,20 @@ export interface SessionStore {
   /**
    * Removes a session for good; resolves when that is durable, and the record is `destroyed`. If
    * several processes write, one that was renewed elsewhere ends under its new handle.
+   *
+   * ```ts
+   * await store.destroy(record)
+   * ```
    */
   destroy(record: SessionRecord): Promise<void>
 
   /**
    * Removes a session whose record cannot be read, so that `load` rejects with
    * `SLED_SESSION_STORE_DAMAGED`; resolves when that is durable. For stores that can have such.
+   *
+   * ```ts
+   * await store.discard?.(handle, 'ann')
+   * ```
    *
    * @param principal whose session it was listed as, if that is known
    */
@@ -154,6 +191,10 @@ export interface SessionStore {
    * Several writers only: the record that the session with this handle, which has ended, goes on
    * with since another process renewed it; `null` if there is none, or if that is more than an hour
    * ago.
+   *
+   * ```ts
+   * const next = await store.loadSuccessor?.(record.handle)
+   * ```
    */
   loadSuccessor?(handle: string): Promise<SessionRecord | null>
 
@@ -162,22 +203,40 @@ export interface SessionStore {
    * at a time. Resolves to false if another has it. It ends by itself, so that a process that was
    * killed has nothing for long. Exclusive routes are built on it; without it they are exclusive
    * in each process.
+   *
+   * ```ts
+   * if (await store.takeLease?.('nightly report', owner, 5000)) await report()
+   * ```
    */
   takeLease?(name: string, owner: string, milliseconds: number): Promise<boolean>
 
-  /** Gives a lease back, if this owner has it. */
+  /**
+   * Gives a lease back, if this owner has it.
+   *
+   * ```ts
+   * await store.releaseLease?.('nightly report', owner)
+   * ```
+   */
   releaseLease?(name: string, owner: string): Promise<void>
 
   /**
    * The handles of a principal's sessions, each once, in batches of some hundred at most; some may
    * be past their time. What is there during the whole walk is in it, though sessions end
    * meanwhile; what begins meanwhile may be. Costs what it gives.
+   *
+   * ```ts
+   * for await (const handles of store.handlesOf('ann')) listed.push(...handles)
+   * ```
    */
   handlesOf(principal: string): AsyncIterable<string[]>
 
   /**
    * How many sessions are stored; whether those that are past their time and not deleted yet count
    * is up to the store. May look at each, but never at their data.
+   *
+   * ```ts
+   * gauge.set(await store.count())
+   * ```
    */
   count(): Promise<number>
 
@@ -190,6 +249,10 @@ export interface SessionStore {
    * to `leftOut`.
    *
    * Memory and the event loop are held by no more than a batch at a time.
+   *
+   * ```ts
+   * for await (const record of store.records()) seen.set(record.handle, record.lastSeenAt)
+   * ```
    */
   records(after?: string, leftOut?: LeftOut): AsyncIterable<SessionRecord>
 
@@ -197,6 +260,10 @@ export interface SessionStore {
    * Stores sessions as they are, times, principal and metadata included, all of them or none, and
    * resolves when that is durable. One that is stored already is replaced, and what requests under
    * way have changed of it is not saved any more. Give it batches: it takes them as one write.
+   *
+   * ```ts
+   * await store.putRecords(batch)
+   * ```
    */
   putRecords(records: readonly SessionRecord[]): Promise<void>
 
@@ -213,18 +280,30 @@ export interface SessionStore {
   /**
    * What the store tells about itself, at a bounded cost. A store that has nothing to tell may
    * leave this out.
+   *
+   * ```ts
+   * const diskBytes = (await store.stats?.())?.diskBytes
+   * ```
    */
   stats?(): Promise<StoreStats>
 
   /**
    * Backs up what is stored at this moment to a folder; see {@link SessionManager.backup}. Only
    * for stores that have files of their own: others have the means of their servers.
+   *
+   * ```ts
+   * await store.backup?.('/backups/sessions', { signal: AbortSignal.timeout(60_000) })
+   * ```
    */
   backup?(folder: string, options?: LongOperation): Promise<BackupResult>
 
   /**
    * Deletes the sessions that are past their time and resolves to how many they were; each is
    * counted once.
+   *
+   * ```ts
+   * const deleted = await store.deleteExpired()
+   * ```
    *
    * @param onProgress told now and then how many it is so far; does not throw
    */

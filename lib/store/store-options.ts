@@ -28,7 +28,7 @@ export function lockTimeout(value: unknown, name: string): number {
 
 const LOCK_TIMEOUT = duration(LONGEST_TIMER)
 
-/** How long a store may take to answer, in ms: docs/durability.md says why it is so long. */
+/** How long a store may take to answer, in ms. docs/durability.md has the reasons. */
 export const STORE_TIMEOUT = 5000
 
 export const storeTimeout = option(duration(LONGEST_TIMER), STORE_TIMEOUT)

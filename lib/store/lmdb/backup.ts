@@ -6,9 +6,9 @@ import type { BackupResult, LongOperation } from '../long-operation.js'
 import { DATA, type Database, openDatabase } from './engine/database.js'
 import { findDamage } from './engine/header.js'
 
-/** Tells a backup from a database that is in use; whoever opens it to write takes it away. */
+/** The file that makes a database a backup; a store that opens it to write removes it. */
 export const BACKUP_MARK = 'backup.json'
-/** Where a copy is made before it takes the place of the one before. */
+/** The folder in which a copy is made, before it replaces an earlier one. */
 const PART = 'part'
 const OURS = new Set([DATA, 'lock.mdb', BACKUP_MARK, PART])
 

@@ -17,7 +17,7 @@ export async function openFormat(
   readOnly: boolean
 ): Promise<FormatMeta> {
   const first = { format: FORMAT_VERSION, createdAt: new Date(now).toISOString() }
-  // Of several processes that open an empty one at a time, one writes.
+  // Of several processes that open an empty database at one time, one writes.
   while (readMeta(database) === null && !readOnly) await writeMeta(database, null, first)
   database.refresh()
   const meta = readMeta(database)?.meta ?? first

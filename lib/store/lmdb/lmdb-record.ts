@@ -1,11 +1,11 @@
 import { IndexedRecord } from '../format/indexed-record.js'
 import type { Known } from '../merge.js'
 
-/** A record with what was last read or written, so that a save changes only what its holder has. */
+/** A record with what was last read or written, so that a save writes only what a request changed. */
 export class LmdbRecord extends IndexedRecord {
   /** `null` before the first save. */
   known: Known | null = null
-  /** Which session it is of all that had its handle. */
+  /** Tells the session from earlier ones under its handle. */
   birth = 0
   /** Its last write, if that is under way: the next one builds on what it leaves behind. */
   writing: Promise<void> | null = null

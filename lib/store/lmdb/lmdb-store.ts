@@ -104,7 +104,7 @@ export class LmdbStore implements SessionStore {
   async #takeFolder(path: string): Promise<void> {
     this.#leaveFolder = await claims.enter(path)
     await restrictFiles(path)
-    // From here on it changes, and is a backup no more.
+    // A backup that is opened to write changes, and so is none any more.
     await rm(join(path, BACKUP_MARK), { force: true })
   }
 

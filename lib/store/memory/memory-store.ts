@@ -16,7 +16,7 @@ import { NO_STATS, type StoreStats } from '../stats.js'
 export class MemoryStore implements SessionStore {
   readonly writers = 'one'
   readonly #records = new Map<string, SessionRecord>()
-  /** As last saved: the live record already has what requests under way have set. */
+  /** Copies, as last saved: a live record already has what requests under way have set. */
   readonly #saved = new Map<string, SessionRecord>()
   #now = now
   #lastCopyAt: number | null = null

@@ -4,7 +4,7 @@ import type { RedisClient } from './client.js'
 import type { RedisKeys } from './keys.js'
 import type { RedisServer } from './server.js'
 
-/** A store that is open, as far as others must know it. */
+/** What other stores must know of an open one. */
 export interface Claimant {
   readonly client: RedisClient
   readonly prefix: string
@@ -15,7 +15,7 @@ export interface Claimant {
 /** The open stores of this process. Two on the same keys would take each other's sessions for their own. */
 export class Claims {
   readonly #byPrefix = new Map<string, Set<Claimant>>()
-  /** One opens at a time, so that of two that open together one finds the other. */
+  /** Stores open one after the other: of two that open together, one must find the other. */
   #opening: Promise<void> = Promise.resolve()
 
   /** @throws {InvalidOptionError} if another store has its keys */
@@ -46,6 +46,6 @@ async function shareServer(own: Claimant, other: Claimant): Promise<boolean> {
   if (other.client === own.client) return true
   const key = own.keys.probe(randomBytes(9).toString('base64url'))
   await own.server.leaveMark(key)
-  // One that reaches no server serves nobody: its client may have been closed long ago.
+  // A store whose client reaches no server is no rival: the client may have been closed long ago.
   return other.server.takeMark(key).catch(() => false)
 }

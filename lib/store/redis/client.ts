@@ -62,11 +62,11 @@ function isConnected(client: RedisClient): boolean {
   return !('isReady' in client) || client.isReady !== false
 }
 
-/** The reply may still come, and be too late: nobody waits for it any more. */
+/** A reply that comes later is dropped. */
 function within(timeout: number, reply: Promise<unknown>): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const giveUp = (): void => reject(new Error(`Redis has not answered for ${timeout} ms`))
-    // A turn later: if this process itself was held up, the reply is there and not read yet.
+    // Rejects a turn later: where this process was held up, the reply is there and not read yet.
     const timer = setTimeout(() => setImmediate(giveUp), timeout)
     reply
       .then(resolve, (error) => reject(withoutArguments(error)))

@@ -36,7 +36,7 @@ const OPTIONS = {
 
 const HINTS = { timeout: "use the plugin's option storeTimeout" }
 
-/** Which kind it is, is found when it is used. */
+/** `commandSender` finds out which kind of client it is. */
 function anyClient(value: unknown, name: string): RedisClient {
   if (typeof value !== 'object' || value === null) {
     refuse(name, 'must be a client of "redis" or "ioredis"')
@@ -235,7 +235,7 @@ export class RedisStore implements SessionStore {
     }
   }
 
-  /** As it is stored and not past its time; what does not decode is left where it is. */
+  /** For walks, which leave what does not decode where it is. */
   async #readAlive(handle: string, leftOut: LeftOut): Promise<RedisRecord | null> {
     try {
       return this.#alive(await this.read(handle))
@@ -249,5 +249,5 @@ export class RedisStore implements SessionStore {
   }
 }
 
-/** A walk begins and ends with it. */
+/** A walk by ZSCAN begins with this cursor and has ended when it comes back. */
 const FIRST_CURSOR = '0'
