@@ -6,28 +6,16 @@
  * neighbouring subdomain ("cookie tossing"; RFC 6265bis, section 8.6).
  */
 export function findCookie(header: string, name: string): string | null {
-  let found: string | null = null
-  let at = 0
-  for (;;) {
-    const nameAt = header.indexOf(name, at)
-    if (nameAt === -1) return found
-    at = nameAt + name.length
-    if (header.charCodeAt(at) !== EQUALS || !beginsCookie(header, nameAt)) continue
-    if (found !== null) return null
-    const end = header.indexOf(';', at)
-    found = unquote(header.slice(at + 1, end === -1 ? undefined : end).trim())
-    if (end === -1) return found
-    at = end
-  }
+  const at = nextValue(header, name, 0)
+  if (at === -1 || nextValue(header, name, at) !== -1) return null
+  return valueAt(header, at)
 }
 
 /** All values of one name in a Cookie header, in its order. */
 export function findCookies(header: string, name: string): string[] {
   const values: string[] = []
-  for (const pair of header.split(';')) {
-    const at = pair.indexOf('=')
-    if (at === -1 || pair.slice(0, at).replace(/^[ \t]+/, '') !== name) continue
-    values.push(unquote(pair.slice(at + 1).trim()))
+  for (let at = nextValue(header, name, 0); at !== -1; at = nextValue(header, name, at)) {
+    values.push(valueAt(header, at))
   }
   return values
 }
@@ -36,6 +24,16 @@ const EQUALS = 0x3d
 const SEMICOLON = 0x3b
 const SPACE = 0x20
 const TAB = 0x09
+
+/** Where the value of the next cookie of this name begins, or -1. */
+function nextValue(header: string, name: string, from: number): number {
+  for (let at = header.indexOf(name, from); at !== -1; at = header.indexOf(name, at)) {
+    const begins = beginsCookie(header, at)
+    at += name.length
+    if (begins && header.charCodeAt(at) === EQUALS) return at + 1
+  }
+  return -1
+}
 
 function beginsCookie(header: string, nameAt: number): boolean {
   let before = nameAt - 1
@@ -48,7 +46,9 @@ function beginsCookie(header: string, nameAt: number): boolean {
   return true
 }
 
-function unquote(value: string): string {
+function valueAt(header: string, at: number): string {
+  const end = header.indexOf(';', at)
+  const value = header.slice(at, end === -1 ? undefined : end).trim()
   return value.length > 1 && value.startsWith('"') && value.endsWith('"')
     ? value.slice(1, -1)
     : value
