@@ -195,6 +195,12 @@ const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
 /** Each thread of each process takes one, and one more while it walks. */
 const MOST_READERS = 2048
 
+/** What LMDB says when it refuses the first read of a process. */
+const NO_READER = 22
+const REFUSED = `LMDB refuses this process to read there, as where one of another container that has the same number (${process.pid}) has it open`
+const SHARE =
+  'LMDB tells processes apart by their numbers: let the containers share a pid namespace.'
+
 /** How a database is opened. */
 export interface OpenOptions {
   readonly load?: LoadLmdb | undefined
@@ -240,6 +246,10 @@ export async function openDatabase(folder: string, options: OpenOptions = {}): P
       return new Database(path, binding, root)
     })
   } catch (error) {
+    // One that has no place among the readers cannot be closed either.
+    if ((error as { code?: unknown }).code === NO_READER) {
+      throw new PathUnusableError(path, REFUSED, SHARE, { cause: error })
+    }
     await root?.close()
     if (error instanceof PathUnusableError) throw error
     throw new DatabaseOpenError(path, (error as Error).message, { cause: error })

@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, rmSync, statSync } from 'node:fs'
 import { open, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { elapsed, now, pause } from '../../../timers.js'
@@ -31,7 +31,8 @@ export async function openMarked<T>(folder: string, openNow: () => T): Promise<T
     }
     return openNow()
   } finally {
-    if (isSet) await rm(file, { force: true })
+    // At once: where LMDB has refused the first read, nothing given to other threads ends any more.
+    if (isSet) rmSync(file, { force: true })
   }
 }
 
