@@ -1,9 +1,11 @@
 import { isOurs, StoreDamagedError, StoreUnavailableError } from '../errors.js'
 import { handleOf } from '../record/handle.js'
+import { readOptions } from '../record/option.js'
 import type { SessionRecord } from '../record/record.js'
+import { LONG_OPERATION } from './long-operation.js'
 import { PendingWork } from './pending-work.js'
 import type { LeftOut, SessionChanges, SessionStore } from './session-store.js'
-import { STORE_TIMEOUT } from './store-options.js'
+import { folder, STORE_TIMEOUT } from './store-options.js'
 
 interface Renewal {
   readonly fresh: SessionRecord
@@ -71,8 +73,14 @@ export class GuardedStore implements SessionStore {
       this.noteCopy = (at) => this.#ask('note a copy', () => noteCopy.call(store, at))
     }
     if (stats) this.stats = () => this.#ask('read its statistics', () => stats.call(store))
-    // Not the store but the folder may fail, and the error says so already.
-    if (backup) this.backup = backup.bind(store)
+    if (backup) {
+      this.backup = async (path, options = {}) => {
+        folder(path, 'folder')
+        readOptions(LONG_OPERATION, options)
+        // Not the store but the folder may fail, and the error says so already.
+        return backup.call(store, path, options)
+      }
+    }
   }
 
   /** The guard in front of a store, which may be one already. */

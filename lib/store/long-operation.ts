@@ -1,4 +1,4 @@
-import { anyFunction, type Option, optional, readOptions, refuse } from '../record/option.js'
+import { anyFunction, type Option, optional, refuse } from '../record/option.js'
 
 /** How far a long operation is. */
 export interface Progress {
@@ -33,11 +33,6 @@ export const LONG_OPERATION = {
   onProgress: optional<OnProgress, undefined>(anyFunction, undefined),
   signal: optional(abortSignal, undefined)
 } satisfies Record<keyof LongOperation, Option<unknown>>
-
-/** @throws {InvalidOptionError} before anything is begun */
-export function checkLongOperation(options: LongOperation): void {
-  readOptions(LONG_OPERATION, options)
-}
 
 function abortSignal(value: unknown, name: string): AbortSignal {
   if (typeof (value as AbortSignal | null)?.throwIfAborted !== 'function') {

@@ -2,7 +2,7 @@ import { readOptions } from '../record/option.js'
 import { restore as restoreLmdb } from './lmdb/backup.js'
 import { holdsDatabase as holdsLmdb } from './lmdb/engine/database.js'
 import { type BackupResult, LONG_OPERATION, type LongOperation } from './long-operation.js'
-import { restoreBackup as restoreRocksDB } from './rocksdb/upkeep/backup.js'
+import { restore as restoreRocksDB } from './rocksdb/upkeep/backup.js'
 import { folder as checkFolder, columnFamily as named } from './store-options.js'
 
 /**
@@ -24,7 +24,7 @@ export async function restoreBackup(
 ): Promise<BackupResult> {
   checkFolder(from, 'from')
   checkFolder(to, 'to')
-  readOptions({ ...LONG_OPERATION, columnFamily: named }, options)
+  const { columnFamily } = readOptions({ ...LONG_OPERATION, columnFamily: named }, options)
   if (await holdsLmdb(from)) return restoreLmdb(from, to, options)
-  return restoreRocksDB(from, to, options)
+  return restoreRocksDB(from, to, columnFamily, options)
 }

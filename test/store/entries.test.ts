@@ -10,6 +10,7 @@ import {
   openSessionStore,
   restoreBackup
 } from '../../lib/index.js'
+import { LmdbStore } from '../../lib/lmdb.js'
 import { RedisStore } from '../../lib/redis.js'
 import { createApp, temporaryFolder } from '../support/app.js'
 
@@ -47,15 +48,20 @@ test('openSessionStore looks at its path and options before it opens anything', 
 
 test('so do backups and restores', async (t) => {
   const folder = await temporaryFolder(t)
-  const app = await createApp(t, { path: join(folder, 'storage') })
-  const backup = (...args: [string]): unknown => app.sessions.backup(...args)
   const to = join(folder, 'to')
-  await refuses(t, backup, [
-    ...notFolders.map((each): [string, unknown[]] => ['folder', [each]]),
-    ['onProgress', [to, { onProgress: 5 }]],
-    ['signal', [to, { signal: {} }]],
-    ['Signal', [to, { Signal: undefined }]]
-  ])
+  for (const options of [
+    { path: join(folder, 'storage') },
+    { store: new LmdbStore({ path: join(folder, 'lmdb') }) }
+  ]) {
+    const app = await createApp(t, options)
+    const backup = (...args: [string]): unknown => app.sessions.backup(...args)
+    await refuses(t, backup, [
+      ...notFolders.map((each): [string, unknown[]] => ['folder', [each]]),
+      ['onProgress', [to, { onProgress: 5 }]],
+      ['signal', [to, { signal: {} }]],
+      ['Signal', [to, { Signal: undefined }]]
+    ])
+  }
   await refuses(t, restoreBackup, [
     ...notFolders.map((each): [string, unknown[]] => ['from', [each, to]]),
     ...notFolders.map((each): [string, unknown[]] => ['to', [folder, each]]),

@@ -1,16 +1,9 @@
 import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { BackupUnusableError, FormatUnsupportedError, isOurs } from '../../../errors.js'
-import { readOptions } from '../../../record/option.js'
 import { META_KEY } from '../../format/keys.js'
 import type { FormatMeta } from '../../format/meta.js'
-import {
-  type BackupResult,
-  checkLongOperation,
-  LONG_OPERATION,
-  type LongOperation
-} from '../../long-operation.js'
-import { folder as checkFolder, columnFamily as named } from '../../store-options.js'
+import type { BackupResult, LongOperation } from '../../long-operation.js'
 import { loadBinding, type RocksDatabase } from '../engine/binding.js'
 import { databaseFailure, isUnreadable } from '../engine/damage.js'
 import {
@@ -53,8 +46,6 @@ export async function backUp(
   stopped: () => boolean,
   options: LongOperation
 ): Promise<BackupResult> {
-  checkFolder(folder, 'folder')
-  checkLongOperation(options)
   const view = source.db.snapshot()
   try {
     const path = resolve(folder)
@@ -89,20 +80,16 @@ export async function backUp(
 }
 
 /**
- * Makes a database from a backup. No server may have either of them open.
+ * Makes a database from a backup.
  *
- * @param from the folder of a complete backup, which is left as it is
- * @param to a new or empty folder, or one in which a restore was interrupted
  * @throws {BackupUnusableError} {@link FormatUnsupportedError} {@link DatabaseLockedError}
  */
-export async function restoreBackup(
+export async function restore(
   from: string,
   to: string,
-  options: LongOperation & { columnFamily?: string } = {}
+  columnFamily: string,
+  options: LongOperation
 ): Promise<BackupResult> {
-  checkFolder(from, 'from')
-  checkFolder(to, 'to')
-  const { columnFamily } = readOptions({ ...LONG_OPERATION, columnFamily: named }, options)
   const path = resolve(to)
   const source = await openReadOnly(from, columnFamily)
   try {
