@@ -91,7 +91,12 @@ export class GroupCommit {
     }
     this.#scheduled = false
     const changes = this.#takeReady()
-    this.#database.refresh()
+    try {
+      this.#database.refresh()
+    } catch (error) {
+      for (const change of changes) change.settled(error as Error)
+      return
+    }
     const units: Unit[] = []
     for (const group of groupBySession(changes)) {
       const unit = new Unit()

@@ -173,3 +173,13 @@ test('who reads or takes a lease while the database closes gets an error, and th
   // Behind the timer of the binding.
   await new Promise((resolve) => setTimeout(resolve, 1))
 })
+
+test('a write to a store that is closed fails, and nothing else', async (t) => {
+  const path = await temporaryFolder(t)
+  const store = new LmdbStore({ path })
+  await store.open(context)
+  const { record } = await storeSession(store)
+  await store.close()
+  record.apply('counter', '2')
+  await t.rejects(store.save(record, new Map([['counter', '2']])), /closed/)
+})
