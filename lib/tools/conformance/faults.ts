@@ -39,7 +39,7 @@ export const faultCases: Case[] = [
       await assert.rejects(store.replace(old, fresh, true))
       await place.mend?.()
       assert.equal(old.destroyed, false)
-      assert.ok(await store.load(id))
+      assert.ok(await store.load(id), 'the session is there')
       assert.equal(await store.load(freshId), null)
     }
   },

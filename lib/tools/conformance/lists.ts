@@ -34,7 +34,7 @@ export const listCases: Case[] = [
       bob.principal = 'ann'
       await store.save(bob, null)
       assert.deepEqual(await sorted('bob'), [])
-      assert.ok((await sorted('ann')).includes(handle))
+      assert.ok((await sorted('ann')).includes(handle), 'the session is listed')
       bob.principal = null
       await store.save(bob, null)
       assert.deepEqual(await sorted('ann'), anns.map((ann) => ann.handle).sort())
@@ -71,7 +71,7 @@ export const listCases: Case[] = [
         await store.save(record, null)
         await storedRecord(harness, { principal: 'ann' })
         await store.deleteExpired()
-        assert.ok((await handlesOf(store, 'ann')).includes(handle))
+        assert.ok((await handlesOf(store, 'ann')).includes(handle), 'the session is listed')
       }
     }
   },

@@ -38,7 +38,7 @@ function compareAndSet(
   store: SessionStore,
   ...given: [SessionRecord, string, string | undefined, string | undefined]
 ): Promise<boolean> {
-  assert.ok(store.compareAndSet)
+  assert.ok(store.compareAndSet, 'the store has compareAndSet')
   return store.compareAndSet(...given)
 }
 

@@ -140,7 +140,7 @@ export const singleSessionCases: Case[] = [
       const { store, clock } = harness
       const { id, record, handle } = await storedRecord(harness)
       clock.time = record.expiresAt - 1
-      assert.ok(await store.load(id))
+      assert.ok(await store.load(id), 'the session is there')
       clock.time = record.expiresAt
       assert.equal(await store.load(id), null)
       assert.equal(await store.loadByHandle(handle), null)
@@ -154,7 +154,7 @@ export const singleSessionCases: Case[] = [
       record.expiresAt += MINUTE
       await store.save(record, null)
       clock.time += LIFETIME
-      assert.ok(await store.load(id))
+      assert.ok(await store.load(id), 'the session is there')
       clock.time += MINUTE
       assert.equal(await store.load(id), null)
     }
