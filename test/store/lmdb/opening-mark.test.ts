@@ -57,6 +57,20 @@ test('processes open a database one after the other', async (t) => {
   t.ok(opened)
 })
 
+test('a process that was late finds its mark taken away, and sets it again', async (t) => {
+  const path = await temporaryFolder(t)
+  const mark = join(path, 'opening')
+  const marks: boolean[] = []
+  const opening = openMarked(path, () => marks.push(existsSync(mark)))
+  while (!existsSync(mark)) await pause(1)
+  await rm(mark)
+  // As a busy machine holds up a process.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1200)
+  await opening
+  t.same(marks, [true])
+  t.notOk(existsSync(mark))
+})
+
 test('a mark that a killed process has left holds up nobody for long', async (t) => {
   const path = await temporaryFolder(t)
   const { store } = await openStore(t, { path })

@@ -22,17 +22,27 @@ const LOOK_AGAIN_MS = 5
  */
 export async function openMarked<T>(folder: string, openNow: () => T): Promise<T> {
   const file = join(folder, NAME)
-  const isSet = await setMark(file)
+  let isSet = await setMark(file)
   try {
     for (let last = elapsed(); isSet; last = elapsed()) {
       await pause(STANDSTILL_MS)
       if (elapsed() - last < LATE_MS) break
-      await utimes(file, new Date(), new Date())
+      isSet = await renewMark(file)
     }
     return openNow()
   } finally {
     // At once: where LMDB has refused the first read, nothing given to other threads ends any more.
     if (isSet) rmSync(file, { force: true })
+  }
+}
+
+/** Another process may have taken it for one that was left. */
+async function renewMark(file: string): Promise<boolean> {
+  try {
+    await utimes(file, new Date(), new Date())
+    return true
+  } catch {
+    return setMark(file)
   }
 }
 
