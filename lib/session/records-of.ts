@@ -1,7 +1,7 @@
-import { setImmediate } from 'node:timers/promises'
 import { StoreDamagedError } from '../errors.js'
 import type { SessionRecord } from '../record/record.js'
 import type { SessionStore } from '../store/session-store.js'
+import { nextTurn } from '../timers.js'
 
 /** Sessions loaded at one time at most, and the bytes of data at which it is enough of them. */
 const MOST = 128
@@ -27,7 +27,7 @@ export async function* recordsOf(
       const records = await loadTheirs(store, principal, part, onUnreadable)
       yield records
       size = nextSize(records)
-      await setImmediate()
+      await nextTurn()
     }
   }
 }

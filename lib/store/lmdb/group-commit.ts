@@ -1,5 +1,5 @@
 import { StoreUnavailableError } from '../../errors.js'
-import { setImmediate, setTimeout } from '../../timers.js'
+import { setImmediate } from '../../timers.js'
 import type { WriteStats } from '../stats.js'
 import { type Change, groupBySession, Unit } from './change.js'
 import { watchCommits } from './engine/commit-hint.js'
@@ -13,8 +13,6 @@ const MOST_REFUSALS = 3
  * can be committed; what comes meanwhile gathers.
  */
 const MOST_UNFLUSHED = 2
-/** How soon it is looked again whether another process has opened the database, in ms. */
-const LOOK_AGAIN_MS = 5
 
 /**
  * Gathers all changes of one turn of the event loop into one transaction. LMDB's own thread
@@ -86,7 +84,7 @@ export class GroupCommit {
 
   #flush(): void {
     if (this.#database.isBeingOpened) {
-      setTimeout(() => this.#flush(), LOOK_AGAIN_MS)
+      this.#database.untilOpened().then(() => this.#flush())
       return
     }
     this.#scheduled = false
