@@ -37,3 +37,29 @@ export function parseTrace(trace: string): SystemCall[] {
 function finish(call: { name: string; text: string; began: number }, ended: number): SystemCall {
   return { ...call, file: FILE.exec(call.text)?.[1] ?? '', ended }
 }
+
+export const isSocket = ({ file }: SystemCall): boolean => /^(socket|TCP)/.test(file)
+
+/**
+ * The requests, by number, whose response left before what was written for them was on the disk.
+ * Both have `<number>` in them.
+ */
+export function unproven(
+  calls: readonly SystemCall[],
+  requests: number,
+  isWrite: (call: SystemCall) => boolean,
+  isSync: (call: SystemCall, written: SystemCall) => boolean
+): number[] {
+  const early: number[] = []
+  for (let n = 0; n < requests; n++) {
+    const has = ({ text }: SystemCall): boolean => text.includes(`<${n}>`)
+    const written = calls.find((call) => isWrite(call) && has(call))
+    const answered = calls.find((call) => isSocket(call) && has(call))
+    if (written === undefined || answered === undefined) throw new Error(`no trace of request ${n}`)
+    const covered = calls.some(
+      (call) => isSync(call, written) && call.began > written.ended && call.ended < answered.began
+    )
+    if (!covered) early.push(n)
+  }
+  return early
+}
