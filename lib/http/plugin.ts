@@ -38,7 +38,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     timeout: options.storeTimeout,
     onFailure: (operation, error) => events.storeError.publish({ sessionName, operation, error })
   })
-  const policy: Registration = {
+  const registration: Registration = {
     ...options,
     store,
     log: fastify.log,
@@ -60,17 +60,17 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   }
 
   if (!fastify.hasReplyDecorator('setCookie')) await fastify.register(fastifyCookie)
-  const manager = new SessionManager(policy, options.cookie)
+  const manager = new SessionManager(registration, options.cookie)
   fastify.decorate(`${sessionName}s`, manager)
   fastify.decorate(cookieSlot, true)
-  const sessions = new RequestSessions(options, policy)
+  const sessions = new RequestSessions(options, registration)
   sessions.install(fastify)
   installExclusiveRoutes(fastify, sessions)
 
   const stopReaper = startReaper(manager, options.reapInterval, fastify.log)
   fastify.addHook('onClose', async () => {
     stopReaper()
-    await policy.background.settled()
+    await registration.background.settled()
     await store.close()
     storesInUse.delete(opened)
   })

@@ -29,17 +29,17 @@ import { Visit } from './visit.js'
 /** The sessions of the requests under one registration: load, save, cookie. */
 export class RequestSessions {
   readonly #options: CheckedOptions
-  readonly #policy: Registration
+  readonly #registration: Registration
   // Where request and response keep their visit; a symbol of this registration, so that several do
   // not mix.
   readonly #slot: symbol
   readonly #onClose: CloseListener
   readonly #loader: SessionLoader
 
-  constructor(options: CheckedOptions, policy: Registration) {
+  constructor(options: CheckedOptions, registration: Registration) {
     this.#options = options
-    this.#policy = policy
-    this.#loader = new SessionLoader(policy, options.cookie, (visit) => this.#listen(visit))
+    this.#registration = registration
+    this.#loader = new SessionLoader(registration, options.cookie, (visit) => this.#listen(visit))
     const slot = Symbol(`fastify-sled-session.${options.sessionName}`)
     this.#slot = slot
     const closed = (visit: Visit): void => this.#closed(visit)
@@ -65,7 +65,7 @@ export class RequestSessions {
 
   /** Where requests for exclusive routes queue. */
   get turns(): Turns {
-    return this.#policy.turns
+    return this.#registration.turns
   }
 
   /** The work on the session that the request came with or has begun. */
@@ -85,7 +85,7 @@ export class RequestSessions {
     this.#workOf(request, visit)?.close()
     if (visit.reply.raw.headersSent) visit.closed = true
     else this.#listen(visit)
-    const work = new UnitOfWork(this.#policy, null, null, 'none')
+    const work = new UnitOfWork(this.#registration, null, null, 'none')
     this.#refuseNew(request, work)
     if (visit.closed) work.close()
     visit.work = work
@@ -102,7 +102,7 @@ export class RequestSessions {
     if (visit.work !== null || record === null) return visit.work
     visit.record = null
     // A cookie under an old key is replaced by one under the current key.
-    const work = new UnitOfWork(this.#policy, record, id, stale ? 'set' : 'none')
+    const work = new UnitOfWork(this.#registration, record, id, stale ? 'set' : 'none')
     this.#refuseNew(request, work)
     if (visit.closed) work.close()
     visit.work = work
@@ -142,7 +142,8 @@ export class RequestSessions {
   #closed(visit: Visit): void {
     if (visit.closed) return
     // A response that was hijacked or cut off has stored no touch.
-    const behind = visit.record !== null && whatIsDue('close', visit.record, this.#policy).touch
+    const behind =
+      visit.record !== null && whatIsDue('close', visit.record, this.#registration).touch
     const work = behind ? this.#workOf(visit.reply.request, visit) : visit.work
     visit.closed = true
     work?.close()
@@ -195,7 +196,7 @@ export class RequestSessions {
   #hasNothingToSay({ work, record, stale }: Visit): boolean {
     if (work !== null) return false
     if (record === null) return !this.#options.saveUninitialized
-    const due = whatIsDue('response', record, this.#policy)
+    const due = whatIsDue('response', record, this.#registration)
     return !stale && !due.touch && !due.cookie
   }
 

@@ -15,12 +15,16 @@ import type { Visit } from './visit.js'
 
 /** Finds the session that a request's cookie names. */
 export class SessionLoader {
-  readonly #policy: Registration
+  readonly #registration: Registration
   readonly #cookie: CookieAttributes
   readonly #listen: (visit: Visit) => void
 
-  constructor(policy: Registration, cookie: CookieAttributes, listen: (visit: Visit) => void) {
-    this.#policy = policy
+  constructor(
+    registration: Registration,
+    cookie: CookieAttributes,
+    listen: (visit: Visit) => void
+  ) {
+    this.#registration = registration
     this.#cookie = cookie
     this.#listen = listen
   }
@@ -43,7 +47,7 @@ export class SessionLoader {
       this.#loadOneOf(request, visit, decoded, done)
       return
     }
-    const loading = this.#policy.store.load(decoded.id)
+    const loading = this.#registration.store.load(decoded.id)
     if (loading instanceof Promise) {
       const later: HookHandlerDoneFunction = (error) => goOn(visit.reply, done, error)
       loading.then((record) => this.#loaded(request, visit, decoded, record, later), later)
@@ -63,10 +67,10 @@ export class SessionLoader {
       visit.record = record
       visit.id = id
       visit.stale = stale
-      if (this.#policy.rolling) noteActivity(record, this.#policy)
-      announce(events.loaded, this.#policy.sessionName, record.handle)
+      if (this.#registration.rolling) noteActivity(record, this.#registration)
+      announce(events.loaded, this.#registration.sessionName, record.handle)
     } else if (isExplained(request)) {
-      explainMiss(request, this.#policy, id).then(() => goOn(visit.reply, done))
+      explainMiss(request, this.#registration, id).then(() => goOn(visit.reply, done))
       return
     }
     done()
@@ -79,22 +83,22 @@ export class SessionLoader {
     candidates: readonly DecodedCookie[],
     done: HookHandlerDoneFunction
   ): void {
-    this.#policy.warnOnce(
+    this.#registration.warnOnce(
       { cookie: this.#cookie.name },
       'a request has several session cookies, as after a change of cookie.path or cookie.domain: the only one that is a live session counts. Give the cookie a new name together with such a change'
     )
     const later: HookHandlerDoneFunction = (error) => goOn(visit.reply, done, error)
-    findLive(this.#policy.store, candidates).then((found) => {
+    findLive(this.#registration.store, candidates).then((found) => {
       if (typeof found === 'object') {
         this.#loaded(request, visit, found.cookie, found.record, later)
         return
       }
       if (found === 'none') {
-        visit.work = new UnitOfWork(this.#policy, null, null, 'clear')
+        visit.work = new UnitOfWork(this.#registration, null, null, 'clear')
         if (visit.closed) visit.work.close()
       }
       // To clear one of two that are live would log the visitor in as whoever planted the other.
-      else if (isExplained(request)) explainAmbiguous(request, this.#policy, this.#cookie)
+      else if (isExplained(request)) explainAmbiguous(request, this.#registration, this.#cookie)
       later()
     }, later)
   }
@@ -104,7 +108,12 @@ export class SessionLoader {
     if (header === undefined) return null
     const decoded = decodeCookies(header, this.#cookie)
     if (decoded === null && isExplained(request)) {
-      explainUnread(request, this.#policy, this.#cookie, findCookie(header, this.#cookie.name))
+      explainUnread(
+        request,
+        this.#registration,
+        this.#cookie,
+        findCookie(header, this.#cookie.name)
+      )
     }
     return decoded
   }

@@ -51,12 +51,12 @@ export interface NewSession {
  * All methods throw `SLED_SESSION_STORE_UNAVAILABLE` if the store fails.
  */
 export class SessionManager {
-  readonly #policy: Registration
+  readonly #registration: Registration
   readonly #cookie: CookieAttributes
 
   /** @internal */
-  constructor(policy: Registration, cookie: CookieAttributes) {
-    this.#policy = policy
+  constructor(registration: Registration, cookie: CookieAttributes) {
+    this.#registration = registration
     this.#cookie = cookie
   }
 
@@ -70,7 +70,7 @@ export class SessionManager {
   async list(principal: string): Promise<SessionInfo[]> {
     checkPrincipal(principal)
     const found: SessionInfo[] = []
-    for await (const records of recordsOf(this.#policy.store, principal)) {
+    for await (const records of recordsOf(this.#registration.store, principal)) {
       found.push(...records.map(describe))
     }
     return found.sort((a, b) => b.lastSeenAt.getTime() - a.lastSeenAt.getTime())
@@ -84,7 +84,7 @@ export class SessionManager {
    * ```
    */
   async count(principal?: string): Promise<number> {
-    const { store } = this.#policy
+    const { store } = this.#registration
     if (principal === undefined) return store.count()
     checkPrincipal(principal)
     let count = 0
@@ -111,7 +111,7 @@ export class SessionManager {
     // One that is spelled wrong would end the session of whoever it is.
     readOptions({ principal: AS_GIVEN }, options)
     const owner = 'principal' in options ? (options.principal ?? null) : undefined
-    return revoke(this.#policy, handleOrId, owner)
+    return revoke(this.#registration, handleOrId, owner)
   }
 
   /**
@@ -134,8 +134,8 @@ export class SessionManager {
   ): Promise<number> {
     readOptions({ except: AS_GIVEN }, options)
     checkPrincipal(principal)
-    if ('except' in options) await checkExcept(this.#policy, principal, options.except)
-    return revokeAll(this.#policy, principal, options.except)
+    if ('except' in options) await checkExcept(this.#registration, principal, options.except)
+    return revokeAll(this.#registration, principal, options.except)
   }
 
   /**
@@ -150,7 +150,7 @@ export class SessionManager {
    * @returns `null` if there is no such session
    */
   async get(handleOrId: string): Promise<Session | null> {
-    const record = await findRecord(this.#policy, handleOrId)
+    const record = await findRecord(this.#registration, handleOrId)
     return record === null ? null : new Session(this.#outside(record, null, false))
   }
 
@@ -167,7 +167,7 @@ export class SessionManager {
    * @throws whatever `fn` throws
    */
   async update(handleOrId: string, fn: (session: Session) => unknown): Promise<boolean> {
-    const record = await findRecord(this.#policy, handleOrId)
+    const record = await findRecord(this.#registration, handleOrId)
     if (record === null) return false
     const work = this.#outside(record, null, false)
     work.followRenewals()
@@ -188,7 +188,7 @@ export class SessionManager {
    */
   async create(options: NewSession = {}): Promise<Session> {
     const { principal, data, expiry, metadata } = readOptions(NEW_SESSION, options)
-    const work = new UnitOfWork(this.#policy, null, null, 'none')
+    const work = new UnitOfWork(this.#registration, null, null, 'none')
     const session = new Session(work)
     work.beginEmpty()
     for (const [key, value] of Object.entries(data)) session.set(key, value)
@@ -222,7 +222,7 @@ export class SessionManager {
     if (id === null || expiresAt === null || session.isDestroyed) {
       return setCookieHeader(this.#cookie, '', 0, secure)
     }
-    const lifetime = cookieLifetime({ expiry, expiresAt: expiresAt.getTime() }, this.#policy)
+    const lifetime = cookieLifetime({ expiry, expiresAt: expiresAt.getTime() }, this.#registration)
     return setCookieHeader(this.#cookie, form.encode(id), lifetime, secure)
   }
 
@@ -239,7 +239,7 @@ export class SessionManager {
   async load(cookieHeader: string | undefined): Promise<Session | null> {
     const decoded = decodeCookies(cookieHeader ?? '', this.#cookie)
     if (decoded === null) return null
-    const { store } = this.#policy
+    const { store } = this.#registration
     if (Array.isArray(decoded)) {
       const found = await findLive(store, decoded)
       return typeof found === 'string'
@@ -263,7 +263,7 @@ export class SessionManager {
    * @returns how many were deleted
    */
   async deleteExpired(options: { onProgress?: (deleted: number) => void } = {}): Promise<number> {
-    const { store, log, sessionName } = this.#policy
+    const { store, log, sessionName } = this.#registration
     const { onProgress } = options
     let failure: { error: unknown } | null = null
     // The run may be shared with others, whom an error of this listener does not concern.
@@ -292,7 +292,7 @@ export class SessionManager {
    * ```
    */
   async stats(): Promise<StoreStats> {
-    const { store } = this.#policy
+    const { store } = this.#registration
     return (await store.stats?.()) ?? NO_STATS
   }
 
@@ -311,7 +311,7 @@ export class SessionManager {
    *   `SLED_SESSION_NOT_SUPPORTED` if the store has no files of its own
    */
   async backup(folder: string, options?: LongOperation): Promise<BackupResult> {
-    const { store } = this.#policy
+    const { store } = this.#registration
     if (store.backup === undefined) {
       throw new NotSupportedError(
         'back itself up',
@@ -330,7 +330,7 @@ export class SessionManager {
    * ```
    */
   export(options?: ExportOptions): AsyncGenerator<string> {
-    return exportSessions(this.#policy.store, options)
+    return exportSessions(this.#registration.store, options)
   }
 
   /**
@@ -348,14 +348,14 @@ export class SessionManager {
     source: AsyncIterable<string | Uint8Array>,
     options?: LongOperation
   ): Promise<ImportResult> {
-    const { store, now, maxRecordSize } = this.#policy
+    const { store, now, maxRecordSize } = this.#registration
     return importSessions(store, source, { ...options, maxRecordSize, now })
   }
 
   #outside(record: SessionRecord, id: string | null, active: boolean): UnitOfWork {
-    const policy = active ? this.#policy : { ...this.#policy, rolling: false }
-    if (policy.rolling) noteActivity(record, policy)
-    const work = new UnitOfWork(policy, record, id, 'none')
+    const registration = active ? this.#registration : { ...this.#registration, rolling: false }
+    if (registration.rolling) noteActivity(record, registration)
+    const work = new UnitOfWork(registration, record, id, 'none')
     work.close()
     return work
   }

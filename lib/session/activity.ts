@@ -31,12 +31,12 @@ function due(touch: boolean, cookie: boolean, activity = false): Due {
 export function whatIsDue(
   at: 'response' | 'close',
   record: SessionRecord,
-  policy: Registration
+  registration: Registration
 ): Due {
-  if (at === 'response' && policy.alwaysSave) return ALL
-  const interval = touchInterval(record, policy)
+  if (at === 'response' && registration.alwaysSave) return ALL
+  const interval = touchInterval(record, registration)
   const touch = isStoreBehind(record, interval)
-  const cookie = at === 'response' && isCookieBehind(record, policy, interval)
+  const cookie = at === 'response' && isCookieBehind(record, registration, interval)
   if (touch) return cookie ? BOTH : TOUCH
   return cookie ? COOKIE : NOTHING
 }
@@ -49,18 +49,27 @@ function isStoreBehind(record: SessionRecord, interval: number): boolean {
 }
 
 /** Whether the deadline is so far from the cookie's, either way, that the browser must be told. */
-function isCookieBehind(record: SessionRecord, policy: Registration, interval: number): boolean {
-  const { kind } = record.expiry ?? policy.expiry
+function isCookieBehind(
+  record: SessionRecord,
+  registration: Registration,
+  interval: number
+): boolean {
+  const { kind } = record.expiry ?? registration.expiry
   if (kind === 'session-end') return false
   return Math.abs(record.expiresAt - notesOf(record).toldExpiresAt) >= interval
 }
 
 /** Moves a record's deadline in memory, where it is always exact. */
-export function noteActivity(record: SessionRecord, policy: Registration): void {
-  const now = policy.now()
+export function noteActivity(record: SessionRecord, registration: Registration): void {
+  const now = registration.now()
   notesOf(record)
   record.lastSeenAt = now
-  record.expiresAt = deadline(record.expiry ?? policy.expiry, record.createdAt, now, policy)
+  record.expiresAt = deadline(
+    record.expiry ?? registration.expiry,
+    record.createdAt,
+    now,
+    registration
+  )
 }
 
 /**
@@ -69,18 +78,18 @@ export function noteActivity(record: SessionRecord, policy: Registration): void 
  */
 export function cookieLifetime(
   record: Pick<SessionRecord, 'expiry' | 'expiresAt'>,
-  policy: Registration
+  registration: Registration
 ): number | null {
-  const { kind } = record.expiry ?? policy.expiry
+  const { kind } = record.expiry ?? registration.expiry
   if (kind === 'session-end') return null
-  const left = Math.max(0, record.expiresAt - policy.now())
-  return kind === 'inactivity' && left > 0 ? left + touchInterval(record, policy) : left
+  const left = Math.max(0, record.expiresAt - registration.now())
+  return kind === 'inactivity' && left > 0 ? left + touchInterval(record, registration) : left
 }
 
-function touchInterval(record: Pick<SessionRecord, 'expiry'>, policy: Registration): number {
-  const expiry = record.expiry ?? policy.expiry
-  const given = policy.touchInterval
+function touchInterval(record: Pick<SessionRecord, 'expiry'>, registration: Registration): number {
+  const expiry = record.expiry ?? registration.expiry
+  const given = registration.touchInterval
   // It fits the registration's expiry, and may be longer than a session's own.
   const fits = expiry.kind !== 'inactivity' || given === null || given < expiry.milliseconds
-  return given !== null && fits ? given : defaultTouchInterval(expiry, policy)
+  return given !== null && fits ? given : defaultTouchInterval(expiry, registration)
 }

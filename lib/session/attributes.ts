@@ -10,11 +10,11 @@ export function setExpiry(work: UnitOfWork, expiry: Expiry): void {
   const record = work.own()
   work.edit().setsExpiry = true
   if (work.isClean && isSameExpiry(record.expiry, expiry)) return
-  tellIfCapped(expiry, work.policy)
+  tellIfCapped(expiry, work.registration)
   record.expiry = expiry
   work.sendsCookie = true
   notesOf(record).revision++
-  noteActivity(record, work.policy)
+  noteActivity(record, work.registration)
   work.markDirty()
 }
 
@@ -37,12 +37,12 @@ export function hand(work: UnitOfWork, change: HolderChange): void {
   const same = record.principal === holder.principal && record.metadata === holder.metadata
   if (same && expiry === record.expiry && work.isClean) return
   if (expiry !== record.expiry) work.sendsCookie = true
-  if (isLogin(record, holder)) record.createdAt = work.policy.now()
+  if (isLogin(record, holder)) record.createdAt = work.registration.now()
   record.expiry = expiry
   record.principal = holder.principal
   record.metadata = holder.metadata
   notesOf(record).revision++
-  noteActivity(record, work.policy)
+  noteActivity(record, work.registration)
   work.markDirty()
 }
 

@@ -35,6 +35,6 @@ async function saveOrLog(work: UnitOfWork): Promise<void> {
   try {
     await save(work)
   } catch (error) {
-    work.policy.log.error({ err: error }, 'a session could not be saved after its response')
+    work.registration.log.error({ err: error }, 'a session could not be saved after its response')
   }
 }

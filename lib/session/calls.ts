@@ -44,7 +44,7 @@ export function attend<T>(work: UnitOfWork, call: Promise<T>): Promise<T> {
     if (failure === null || attended.attended) return
     if (!work.closed) calls.fail(attended, failure.error)
     else {
-      work.policy.log.error(
+      work.registration.log.error(
         { err: failure.error },
         'a session could not be changed after its response'
       )

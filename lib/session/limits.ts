@@ -5,7 +5,8 @@ import type { Registration } from './registration.js'
 
 /** @throws {ValueNotStorableError} */
 export function checkKey(key: string): void {
-  if (typeof key !== 'string') throw new ValueNotStorableError(String(key), 'a key must be a text')
+  if (typeof key !== 'string')
+    throw new ValueNotStorableError(String(key), 'a key must be a string')
 }
 
 /** @throws {SessionTooLargeError} if there is no room for a value */
@@ -18,8 +19,8 @@ export function checkSize(record: SessionRecord, key: string, text: string, limi
 }
 
 /** An expiry beyond the absolute timeout would be cut short without a word. */
-export function tellIfCapped(expiry: Expiry, policy: Registration): void {
-  const { absoluteTimeout, now, warnOnce } = policy
+export function tellIfCapped(expiry: Expiry, registration: Registration): void {
+  const { absoluteTimeout, now, warnOnce } = registration
   if (absoluteTimeout === null || expiry.kind === 'session-end') return
   const time = expiry.kind === 'inactivity' ? expiry.milliseconds : expiry.at - now()
   if (time <= absoluteTimeout) return

@@ -5,10 +5,10 @@ import type { UnitOfWork } from './unit-of-work.js'
 
 /** Drops this request's unsaved changes and reads what is stored. */
 export async function reload(work: UnitOfWork): Promise<void> {
-  const { record, policy } = work
+  const { record, registration } = work
   if (record === null) return
   if (work.stored && work.isUnshared) return loadAnew(work, record)
-  const stored = work.stored ? await policy.store.read(record.handle) : null
+  const stored = work.stored ? await registration.store.read(record.handle) : null
   if (stored === null) {
     work.detachLost()
     return
@@ -23,15 +23,15 @@ export async function reload(work: UnitOfWork): Promise<void> {
 }
 
 async function loadAnew(work: UnitOfWork, record: SessionRecord): Promise<void> {
-  const { policy } = work
-  const loaded = await policy.store.loadByHandle(record.handle)
+  const { registration } = work
+  const loaded = await registration.store.loadByHandle(record.handle)
   if (loaded === null) {
     work.detachLost()
     return
   }
   work.record = loaded
   work.draft = null
-  if (policy.rolling) noteActivity(loaded, policy)
+  if (registration.rolling) noteActivity(loaded, registration)
 }
 
 /** Takes back what was set since the last save, before a response that shall not store it. */

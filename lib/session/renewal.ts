@@ -13,12 +13,12 @@ const NOBODY: Holder = { principal: null, metadata: null }
 
 /** Ends the session. */
 export function destroy(work: UnitOfWork): Promise<void> {
-  const { record, stored, policy } = work
+  const { record, stored, registration } = work
   work.detach('ended')
   if (stored || work.lost) work.clearsCookie = true
   if (record === null || !stored) return Promise.resolve()
-  return settle(work, policy.store.destroy(record), () =>
-    announce(events.destroyed, policy.sessionName, record.handle)
+  return settle(work, registration.store.destroy(record), () =>
+    announce(events.destroyed, registration.sessionName, record.handle)
   )
 }
 
@@ -57,9 +57,9 @@ export async function setPrincipal(
  * relies on the end of this one, and the response waits for it: should it fail, this one lives on.
  */
 function detachIfEnded(work: UnitOfWork, begins: boolean): void {
-  const { record, policy } = work
+  const { record, registration } = work
   if (!record?.destroyed) return
-  if (!begins) work.hold(policy.store.save(record, null))
+  if (!begins) work.hold(registration.store.save(record, null))
   work.detachLost()
 }
 
@@ -71,9 +71,9 @@ function detachIfEnded(work: UnitOfWork, begins: boolean): void {
  * @throws {SessionBusyError} after a bounded wait
  */
 function inTurn(work: UnitOfWork, moves: () => Promise<void>): Promise<void> {
-  const { record, policy } = work
+  const { record, registration } = work
   if (record === null || record.destroyed || !work.stored || work.hasTurn) return moves()
-  const leave = policy.turns.tryEnter(record.handle)
+  const leave = registration.turns.tryEnter(record.handle)
   return leave === null ? waitForTurn(work, record, moves) : thenLeave(leave, moves)
 }
 
@@ -82,7 +82,7 @@ async function waitForTurn(
   record: SessionRecord,
   moves: () => Promise<void>
 ): Promise<void> {
-  const leave = await work.policy.turns.enter(record.handle)
+  const leave = await work.registration.turns.enter(record.handle)
   if (typeof leave === 'string') {
     throw new SessionBusyError('an exclusive route holds it for too long')
   }
@@ -106,11 +106,11 @@ function thenLeave(leave: Leave, moves: () => Promise<void>): Promise<void> {
 
 function move(work: UnitOfWork, holder: Holder, keep: Keep): Promise<void> {
   work.collect()
-  const { record: old, policy } = work
+  const { record: old, registration } = work
   if (old === null) return Promise.resolve()
-  const now = policy.now()
+  const now = registration.now()
   const id = createSessionId()
-  const fresh = policy.store.create({
+  const fresh = registration.store.create({
     handle: handleOf(id),
     // A session that goes on under another id is as old as it was: absolute timeouts still count.
     createdAt: keep === false || isLogin(old, holder) ? now : old.createdAt,
@@ -133,7 +133,7 @@ function replace(
   fresh: SessionRecord,
   keep: Keep
 ): Promise<void> {
-  const { turns, store, sessionName } = work.policy
+  const { turns, store, sessionName } = work.registration
   // Until it is stored, setting again what it has is worth a write.
   const notes = notesOf(fresh)
   const revision = ++notes.revision

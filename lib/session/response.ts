@@ -39,7 +39,7 @@ export function commit(work: UnitOfWork, done: Done): void {
     done(null)
     return
   }
-  if (due.activity) noteActivity(record, work.policy)
+  if (due.activity) noteActivity(record, work.registration)
   write(work, record, done)
 }
 
@@ -59,5 +59,5 @@ export function takeCookieAction(work: UnitOfWork): CookieAction {
 /** Nothing, of a record that is not stored, or no longer stands for what is. */
 function dueFor(work: UnitOfWork, record: SessionRecord): Due {
   if (!work.stored || record.failure !== null) return NOTHING
-  return whatIsDue('response', record, work.policy)
+  return whatIsDue('response', record, work.registration)
 }

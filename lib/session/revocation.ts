@@ -25,21 +25,22 @@ export async function findRecord(
  * @returns false if there is no such session
  */
 export async function revoke(
-  policy: Registration,
+  registration: Registration,
   handleOrId: unknown,
   owner: string | null | undefined
 ): Promise<boolean> {
   if (!isHandle(handleOrId)) return false
   for (const handle of [handleOrId, handleOf(handleOrId)]) {
-    const record = await loadOrDamage(policy, handle)
+    const record = await loadOrDamage(registration, handle)
     if (record === null) continue
     if (record === 'damaged') {
       const isTheirs =
-        owner === undefined || (owner !== null && (await isListed(policy.store, owner, handle)))
-      return isTheirs && discard(policy, handle, owner ?? null)
+        owner === undefined ||
+        (owner !== null && (await isListed(registration.store, owner, handle)))
+      return isTheirs && discard(registration, handle, owner ?? null)
     }
     if (owner !== undefined && (owner === null || record.principal !== owner)) return false
-    await end(policy, record)
+    await end(registration, record)
     return true
   }
   return false
@@ -59,7 +60,7 @@ async function loadOrDamage(
 
 /** Ends all of a user's sessions but one, and resolves to how many they were. */
 export async function revokeAll(
-  policy: Registration,
+  registration: Registration,
   principal: string,
   except: SessionName
 ): Promise<number> {
@@ -68,14 +69,14 @@ export async function revokeAll(
   for (let before = -1; before < ended; ) {
     before = ended
     const unreadable: string[] = []
-    const batches = recordsOf(policy.store, principal, (handle) => unreadable.push(handle))
+    const batches = recordsOf(registration.store, principal, (handle) => unreadable.push(handle))
     for await (const records of batches) {
-      const kept = await handleNamed(policy, except)
+      const kept = await handleNamed(registration, except)
       const outcomes = await Promise.allSettled([
         ...records
           .filter(({ handle }) => handle !== kept)
-          .map((record) => endTheirs(policy, principal, record)),
-        ...unreadable.splice(0).map((handle) => discard(policy, handle, principal))
+          .map((record) => endTheirs(registration, principal, record)),
+        ...unreadable.splice(0).map((handle) => discard(registration, handle, principal))
       ])
       ended += outcomes.filter((each) => each.status === 'fulfilled' && each.value).length
       const failed = outcomes.find((outcome) => outcome.status === 'rejected')
@@ -87,31 +88,34 @@ export async function revokeAll(
 
 /** @throws {ExceptUnknownError} unless it names a session of this user */
 export async function checkExcept(
-  policy: Registration,
+  registration: Registration,
   principal: string,
   except: SessionName
 ): Promise<void> {
   let owner: string | null = null
   // A login that is not stored yet counts: it is what its visitor goes on with.
   if (except instanceof Session) owner = except.handle === null ? null : except.principal
-  else owner = (await findRecord(policy, except))?.principal ?? null
+  else owner = (await findRecord(registration, except))?.principal ?? null
   if (owner !== principal) throw new ExceptUnknownError()
 }
 
-async function handleNamed(policy: Registration, session: SessionName): Promise<string | null> {
+async function handleNamed(
+  registration: Registration,
+  session: SessionName
+): Promise<string | null> {
   if (session instanceof Session) return session.handle
-  return (await findRecord(policy, session))?.handle ?? null
+  return (await findRecord(registration, session))?.handle ?? null
 }
 
 /** Ends a user's session under the id that it has by now; false if that is done already. */
 async function endTheirs(
-  policy: Registration,
+  registration: Registration,
   principal: string,
   record: SessionRecord
 ): Promise<boolean> {
-  const live = record.destroyed ? await policy.store.successorOf(record) : record
+  const live = record.destroyed ? await registration.store.successorOf(record) : record
   if (live?.principal !== principal) return false
-  await end(policy, live)
+  await end(registration, live)
   return true
 }
 

@@ -44,7 +44,7 @@ export async function saveFollowing(work: UnitOfWork): Promise<boolean> {
 }
 
 async function saveShared(work: UnitOfWork, record: SessionRecord): Promise<void> {
-  const live = await work.policy.store.loadByHandle(record.handle)
+  const live = await work.registration.store.loadByHandle(record.handle)
   if (live === null) {
     if (!record.destroyed || work.isDead(record)) work.dropLost(record)
     return
@@ -64,7 +64,7 @@ async function saveShared(work: UnitOfWork, record: SessionRecord): Promise<void
 
 /** Goes on with the record that a renewal has put in the place of this one, and changes that. */
 async function follow(work: UnitOfWork, record: SessionRecord): Promise<void> {
-  const next = await work.policy.store.successorOf(record)
+  const next = await work.registration.store.successorOf(record)
   // Unless another save of this request was here first.
   if (work.record === record) {
     // What was meant for one user is nothing for the next.
@@ -86,7 +86,7 @@ function carryOver(work: UnitOfWork, from: SessionRecord, next: SessionRecord): 
   if (from.expiry !== followed?.expiry) next.expiry = from.expiry
   if (!isDirty) return
   notesOf(next).revision++
-  noteActivity(next, work.policy)
+  noteActivity(next, work.registration)
   work.markDirty()
 }
 
@@ -98,19 +98,19 @@ function store(work: UnitOfWork, record: SessionRecord): Promise<void> {
 
 /** Calls back instead of returning a promise: each response that changes something comes by. */
 export function write(work: UnitOfWork, record: SessionRecord, done: Done): void {
-  const { phase, policy } = work
+  const { phase, registration } = work
   const notes = notesOf(record)
   const { revision } = notes
   const changes = work.draft?.take() ?? null
   work.phase = 'stored'
-  if (changes !== null) noteActivity(record, policy)
+  if (changes !== null) noteActivity(record, registration)
   notes.storedSeenAt = record.lastSeenAt
   notes.storedExpiresAt = record.expiresAt
   const failed = (error: Error): void => {
     if (work.stored) work.phase = phase
     done(error)
   }
-  policy.store.save(record, changes).then(() => {
+  registration.store.save(record, changes).then(() => {
     notes.storedRevision = Math.max(notes.storedRevision, revision)
     // Unless this request itself has ended it meanwhile, and is on another by now.
     if (record.destroyed && work.record === record) {
@@ -118,7 +118,7 @@ export function write(work: UnitOfWork, record: SessionRecord, done: Done): void
       else work.edit().restore(changes)
     } else {
       const event = phase === 'stored' ? events.saved : events.created
-      announce(event, policy.sessionName, record.handle)
+      announce(event, registration.sessionName, record.handle)
     }
     done(null)
   }, failed)
@@ -126,7 +126,7 @@ export function write(work: UnitOfWork, record: SessionRecord, done: Done): void
 
 function dropUnsent(work: UnitOfWork, record: SessionRecord): void {
   work.detach('none')
-  work.policy.log.warn(
+  work.registration.log.warn(
     { session: shortHandle(record.handle) },
     'a new session was dropped: its response has left without a cookie. Set values before it leaves; after reply.hijack(), await session.save() and send what fastify.sessions.cookieOf(session) gives'
   )

@@ -342,7 +342,7 @@ export class Session {
    * await session.setPrincipal(user.id, { metadata: { agent: request.headers['user-agent'] } })
    * ```
    *
-   * @throws {InvalidPrincipalError} `SLED_SESSION_INVALID_PRINCIPAL` unless it is a text of 1 to
+   * @throws {InvalidPrincipalError} `SLED_SESSION_INVALID_PRINCIPAL` unless it is a string of 1 to
    *   1,024 bytes
    * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for a wrong `keep`
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
@@ -405,8 +405,8 @@ export class Session {
 
   /** Milliseconds until then; 0 before the session exists. */
   get expiresIn(): number {
-    const { begun, policy } = this.#work
-    return begun === null ? 0 : Math.max(0, begun.expiresAt - policy.now())
+    const { begun, registration } = this.#work
+    return begun === null ? 0 : Math.max(0, begun.expiresAt - registration.now())
   }
 
   /**

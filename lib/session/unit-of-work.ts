@@ -33,7 +33,7 @@ const NO_DATA: ReadonlyMap<string, string> = new Map()
  * those object by object, methods by a call into its runtime (docs/benchmarks.md).
  */
 export class UnitOfWork {
-  readonly policy: Registration
+  readonly registration: Registration
   record: SessionRecord | null
   /** Of the record; `null` also where only the visitor has it. */
   id: string | null
@@ -56,12 +56,12 @@ export class UnitOfWork {
   private refusal: (() => Error) | null = null
 
   constructor(
-    policy: Registration,
+    registration: Registration,
     record: SessionRecord | null,
     id: string | null,
     cookie: CookieAction
   ) {
-    this.policy = policy
+    this.registration = registration
     this.record = record
     this.id = id
     this.phase = record === null ? 'none' : 'stored'
@@ -97,7 +97,7 @@ export class UnitOfWork {
   }
 
   get expiry(): Expiry {
-    return this.record?.expiry ?? this.policy.expiry
+    return this.record?.expiry ?? this.registration.expiry
   }
 
   /** Whether the session has ended, be it by this request or by another. */
@@ -137,12 +137,12 @@ export class UnitOfWork {
   own(): SessionRecord {
     if (this.record !== null) return this.record
     if (this.refusal !== null) throw this.refusal()
-    const { policy } = this
-    const now = policy.now()
+    const { registration } = this
+    const now = registration.now()
     const id = createSessionId()
-    const expiresAt = deadline(policy.expiry, now, now, policy)
+    const expiresAt = deadline(registration.expiry, now, now, registration)
     const start = { handle: handleOf(id), createdAt: now, lastSeenAt: now, expiresAt }
-    this.record = policy.store.create(start)
+    this.record = registration.store.create(start)
     this.id = id
     this.phase = 'new'
     this.draft = null
@@ -156,7 +156,7 @@ export class UnitOfWork {
     this.id = id
     this.draft?.rebase(record.data)
     this.sendsCookie = true
-    noteActivity(record, this.policy)
+    noteActivity(record, this.registration)
   }
 
   /** Goes on without a session: this request has ended it, or it may begin another. */
@@ -184,7 +184,7 @@ export class UnitOfWork {
   dropLost(record: SessionRecord): void {
     this.lost = true
     this.draft = null
-    this.policy.log.debug(
+    this.registration.log.debug(
       { session: shortHandle(record.handle) },
       'session changes were dropped: it was destroyed, renewed or expired in the meantime'
     )
@@ -208,7 +208,7 @@ export class UnitOfWork {
 
   set(key: string, value: unknown): void {
     checkKey(key)
-    const text = encodeValue(key, value, this.policy.maxRecordSize)
+    const text = encodeValue(key, value, this.registration.maxRecordSize)
     if (!this.isClean || this.data.get(key) !== text) this.change(key, text)
     if (this.draft !== null || isMutable(text)) this.edit().put(key, value, text)
   }
@@ -221,7 +221,7 @@ export class UnitOfWork {
   change(key: string, text: string | undefined): void {
     checkKey(key)
     const record = this.own()
-    if (text !== undefined) checkSize(record, key, text, this.policy.maxRecordSize)
+    if (text !== undefined) checkSize(record, key, text, this.registration.maxRecordSize)
     record.apply(key, text)
     notesOf(record).revision++
     this.edit().note(key, text)
@@ -230,7 +230,7 @@ export class UnitOfWork {
 
   touch(): void {
     if (this.record === null) return
-    noteActivity(this.record, this.policy)
+    noteActivity(this.record, this.registration)
     this.markDirty()
   }
 
@@ -248,14 +248,14 @@ export class UnitOfWork {
 
   markDirty(): void {
     this.edit().isDirty = true
-    if (this.closed) this.policy.background.plan(this)
+    if (this.closed) this.registration.background.plan(this)
   }
 
   /** Finds the values that were changed in place. */
   collect(): void {
     const { draft } = this
     if (draft === null || !draft.hasObjects || this.readable === null) return
-    draft.collect(this.policy.maxRecordSize, (key, text) => this.change(key, text))
+    draft.collect(this.registration.maxRecordSize, (key, text) => this.change(key, text))
   }
 
   edit(): Draft {
@@ -274,7 +274,7 @@ export class UnitOfWork {
 
   /** Several processes write: each load gave a record of its own, which nobody else changes. */
   get isUnshared(): boolean {
-    return this.policy.store.writers === 'several'
+    return this.registration.store.writers === 'several'
   }
 
   // ---- the response ----
@@ -289,13 +289,13 @@ export class UnitOfWork {
   close(): void {
     if (this.closed) return
     this.closed = true
-    const { record, policy } = this
+    const { record, registration } = this
     if (record === null) return
     // A response that was hijacked or cut off has stored no touch.
-    if (this.stored && !record.destroyed && whatIsDue('close', record, policy).touch) {
+    if (this.stored && !record.destroyed && whatIsDue('close', record, registration).touch) {
       this.edit().isDirty = true
     }
-    if (this.mayBeModified) policy.background.start(this)
+    if (this.mayBeModified) registration.background.start(this)
   }
 }
 

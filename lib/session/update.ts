@@ -21,7 +21,7 @@ export async function update(
 ): Promise<unknown> {
   checkKey(key)
   const { handle } = work.own()
-  const leave = await work.policy.updates.enter(`${handle}${key}`)
+  const leave = await work.registration.updates.enter(`${handle}${key}`)
   if (typeof leave === 'string') {
     throw new SessionBusyError('an update of the same key has not ended, or waits for this one')
   }
@@ -53,7 +53,7 @@ async function swap(
   value: unknown
 ): Promise<boolean> {
   const record = work.own()
-  const { store, maxRecordSize } = work.policy
+  const { store, maxRecordSize } = work.registration
   if (store.compareAndSet === undefined || !work.stored || record.destroyed) {
     work.set(key, value)
     return true
@@ -70,7 +70,7 @@ async function swap(
   } else if (swapped) {
     // There is nothing of it left to save but the activity.
     work.edit().put(key, value, text)
-    noteActivity(record, work.policy)
+    noteActivity(record, work.registration)
   }
   return swapped || record.destroyed
 }

@@ -86,7 +86,7 @@ export interface SessionStore {
   load(id: string): SessionRecord | null | Promise<SessionRecord | null>
 
   /**
-   * As `load`, by the session's handle. A text that has not the exact form of one names nothing.
+   * As `load`, by the session's handle. A string that has not the exact form of one names nothing.
    *
    * ```ts
    * for (const handle of handles) records.push(await store.loadByHandle(handle))

@@ -124,7 +124,7 @@ test('renew: false keeps the id, and moves the session between lists', async (t)
   t.equal(await app.sessions.count('bob'), 1)
 })
 
-test('a principal is a text of 1 to 1,024 bytes', async (t) => {
+test('a principal is a string of 1 to 1,024 bytes', async (t) => {
   const { app, login } = await shop(t)
   const session = await app.sessions.load(await login('ann'))
   for (const wrong of ['', 'x'.repeat(1025), 'é'.repeat(513), '\ud800', 7 as unknown as string]) {

@@ -57,7 +57,7 @@ function sessionWith(maxWait: number): SessionClass {
   const store = new GuardedStore(new MemoryStore())
   const id = createSessionId()
   const log = { debug() {}, info() {}, warn() {}, error() {} }
-  const policy = {
+  const registration = {
     ...{
       sessionName: 'session',
       store,
@@ -77,7 +77,7 @@ function sessionWith(maxWait: number): SessionClass {
     lastSeenAt: Date.now(),
     expiresAt: Date.now() + 1000
   })
-  return new SessionClass(new UnitOfWork(policy, record, id, 'none'))
+  return new SessionClass(new UnitOfWork(registration, record, id, 'none'))
 }
 
 test('an update inside an update of the same key is refused, and the outer one gives the turn back', async (t) => {

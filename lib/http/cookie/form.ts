@@ -9,7 +9,7 @@ import {
 import { InvalidOptionError } from '../../errors.js'
 import { isSessionId } from '../../record/handle.js'
 
-/** A key of at least 32 bytes: a text of that many, or raw bytes. */
+/** A key of at least 32 bytes: a string of that many, or raw bytes. */
 export type CookieKey = string | Uint8Array
 
 /** What a cookie's value holds. */
@@ -140,7 +140,10 @@ function deriveKeys(option: 'signed' | 'encrypted', keys: readonly CookieKey[]):
   }
   return keys.map((key) => {
     if (typeof key !== 'string' && !(key instanceof Uint8Array)) {
-      throw new InvalidOptionError(`cookie.${option}`, 'has a key that is neither text nor bytes')
+      throw new InvalidOptionError(
+        `cookie.${option}`,
+        'has a key that is neither a string nor bytes'
+      )
     }
     const bytes = Buffer.from(key)
     if (bytes.length < LEAST_KEY_BYTES || new Set(bytes).size < LEAST_DISTINCT_BYTES) {

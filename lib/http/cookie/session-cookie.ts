@@ -14,10 +14,10 @@ export function sendCookie(
 ): void {
   const action = takeCookieAction(work)
   if (action === 'none') return
-  const { policy } = work
+  const { registration } = work
   const secure = cookie.secure === 'auto' ? request.protocol === 'https' : cookie.secure
   if (secure && request.protocol !== 'https') {
-    policy.warnOnce(
+    registration.warnOnce(
       { cookie: cookie.name },
       'a Secure session cookie was sent over plain http, and browsers will not send it back except to localhost. Serve https; behind a proxy that ends TLS set Fastify\'s trustProxy; for development set secure: "auto"'
     )
@@ -29,13 +29,13 @@ export function sendCookie(
       : setCookieHeader(
           cookie,
           cookie.form.encode(id as string),
-          cookieLifetime(record, policy),
+          cookieLifetime(record, registration),
           secure
         )
   reply.header('set-cookie', header)
   if (!noStore) return
   keepFromSharedCaches(reply, (directives) =>
-    policy.warnOnce(
+    registration.warnOnce(
       { cacheControl: directives, route: request.routeOptions.url },
       'a hook set Cache-Control after the session cookie, and a shared cache might have served that cookie to others: the response left with no-store. Set it in the handler, or leave it'
     )

@@ -11,7 +11,7 @@ const REQUESTS = 80
 const CALLS = ['write', 'writev', 'pwrite64', 'pwritev', 'sendto', 'sendmsg', 'fdatasync', 'fsync']
 const SYNCS = new Set(['fdatasync', 'fsync'])
 
-/** Serves requests that each store a text of their own, and returns what the server asked of the kernel. */
+/** Serves requests that each store a value of their own, and returns what the server asked of the kernel. */
 async function traceServer(t: Test, durability: string): Promise<SystemCall[]> {
   const folder = await temporaryFolder(t)
   const trace = join(folder, 'trace')

@@ -128,7 +128,7 @@ test('ids that were cut out of long cookie headers do not keep those', async (t)
   for (let index = 0; index < 1000; index++) {
     const one = record()
     cache.add(one)
-    // As Node has headers: a text of its own, from bytes.
+    // As Node has headers: a string of its own, from bytes.
     const header = Buffer.from(
       `id=${randomBytes(32).toString('base64url')}; x=${'x'.repeat(16_000)}`
     )

@@ -12,7 +12,7 @@ const REQUESTS = 240
 /** With the least memory that the option takes, some 200 KiB of writes change the log file. */
 const PADDING = 'x'.repeat(5000)
 
-/** Serves requests that each store a text of their own, and returns what the server asked of the kernel. */
+/** Serves requests that each store a value of their own, and returns what the server asked of the kernel. */
 async function traceServer(t: Test, durability: string): Promise<SystemCall[]> {
   const folder = await temporaryFolder(t)
   const trace = join(folder, 'trace')
