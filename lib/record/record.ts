@@ -2,8 +2,9 @@ import { inspect } from 'node:util'
 import { InvalidHandleError } from '../errors.js'
 import type { Expiry } from './expiry.js'
 import { isHandle, shortHandle } from './handle.js'
+import type { RecordNotes } from './notes.js'
 
-/** A field and no WeakMap, which each request would ask; a symbol, as it is no store's business. */
+/** A field and no WeakMap, which each request would ask; a symbol, as it is not part of the record. */
 export const SESSION_NOTES: unique symbol = Symbol('what sessions note of a record')
 
 /** What a record begins with; a record is one itself, so that another can be made of it. */
@@ -29,7 +30,7 @@ export interface NewRecord {
  */
 export class SessionRecord {
   /** What sessions note beside it, for all who share it; nothing of it is stored. */
-  [SESSION_NOTES]: object | null = null
+  [SESSION_NOTES]: RecordNotes | null = null
   /** SHA-256 of the session id in base64url; the id itself is not part of a record. */
   readonly handle: string
   /** In ms since 1970, as are all times here. A login begins a session anew. */

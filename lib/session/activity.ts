@@ -1,6 +1,6 @@
 import { deadline, defaultTouchInterval } from '../record/expiry.js'
+import { notesOf } from '../record/notes.js'
 import type { SessionRecord } from '../record/record.js'
-import { notesOf } from './notes.js'
 import type { Registration } from './registration.js'
 
 /** What a visit alone, of which nothing else is to be stored, must tell the store and the browser. */

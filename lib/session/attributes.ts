@@ -1,8 +1,8 @@
 import { checkExpiry, type Expiry, isSameExpiry } from '../record/expiry.js'
+import { notesOf } from '../record/notes.js'
 import { noteActivity } from './activity.js'
 import { tellIfCapped } from './limits.js'
 import { type Holder, type HolderChange, isLeft, isLogin } from './login.js'
-import { notesOf } from './notes.js'
 import type { UnitOfWork } from './unit-of-work.js'
 
 export function setExpiry(work: UnitOfWork, expiry: Expiry): void {

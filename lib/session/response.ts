@@ -1,7 +1,7 @@
+import { notesOf } from '../record/notes.js'
 import type { SessionRecord } from '../record/record.js'
 import { type Due, NOTHING, noteActivity, whatIsDue } from './activity.js'
 import type { Done } from './calls.js'
-import { notesOf } from './notes.js'
 import { save, write } from './saving.js'
 import type { CookieAction, UnitOfWork } from './unit-of-work.js'
 

@@ -1,10 +1,10 @@
 import { announce, events } from '../events.js'
 import { shortHandle } from '../record/handle.js'
+import { notesOf } from '../record/notes.js'
 import type { SessionRecord } from '../record/record.js'
 import { noteActivity } from './activity.js'
 import type { Done } from './calls.js'
 import { isLeft } from './login.js'
-import { notesOf } from './notes.js'
 import type { UnitOfWork } from './unit-of-work.js'
 
 /** Stores what has changed and resolves when that is durable. */

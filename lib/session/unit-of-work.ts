@@ -1,13 +1,13 @@
 import { inspect } from 'node:util'
 import { deadline, type Expiry } from '../record/expiry.js'
 import { createSessionId, handleOf, shortHandle } from '../record/handle.js'
+import { notesOf } from '../record/notes.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue, isMutable } from '../record/value.js'
 import { noteActivity, whatIsDue } from './activity.js'
 import { Calls } from './calls.js'
 import { Draft } from './draft.js'
 import { checkKey, checkSize } from './limits.js'
-import { notesOf } from './notes.js'
 import type { Registration } from './registration.js'
 
 /** What the response must tell the browser about its session cookie. */

@@ -1,4 +1,4 @@
-import { SESSION_NOTES, type SessionRecord } from '../record/record.js'
+import { SESSION_NOTES, type SessionRecord } from './record.js'
 
 /** How far the store and the browser are behind a record, for all requests that share it. */
 export class RecordNotes {
@@ -21,5 +21,5 @@ export class RecordNotes {
 /** Made when they are first asked for, which is before a session moves a time of the record. */
 export function notesOf(record: SessionRecord): RecordNotes {
   record[SESSION_NOTES] ??= new RecordNotes(record)
-  return record[SESSION_NOTES] as RecordNotes
+  return record[SESSION_NOTES]
 }
