@@ -1,8 +1,11 @@
+import { compareAndSetCases } from './compare-and-set.js'
+import { durabilityCases } from './durability.js'
 import { faultCases } from './faults.js'
 import { type Case, runCase, type StorePlace } from './harness.js'
+import { leaseCases } from './leases.js'
 import { listCases } from './lists.js'
 import { severalWritersCases } from './several-writers.js'
-import { durabilityCases, singleSessionCases } from './single-sessions.js'
+import { singleSessionCases } from './single-sessions.js'
 
 /** One line of the contract, to be handed to any test runner; rejects with an AssertionError. */
 export interface ConformanceCase {
@@ -15,7 +18,9 @@ const CASES: Case[] = [
   ...listCases,
   ...durabilityCases,
   ...faultCases,
-  ...severalWritersCases
+  ...severalWritersCases,
+  ...compareAndSetCases,
+  ...leaseCases
 ]
 
 /**

@@ -131,6 +131,23 @@ export async function storedRecord(
   return { id, record, handle: record.handle }
 }
 
+/** One session in the hands of two processes. */
+export async function inTwoHands(
+  harness: Harness,
+  fields?: Parameters<typeof storedRecord>[1]
+): Promise<{
+  one: SessionRecord
+  other: SessionRecord
+  store: SessionStore
+  second: SessionStore
+  handle: string
+}> {
+  const { handle, record } = await storedRecord(harness, fields)
+  const second = await harness.second()
+  const { store } = harness
+  return { one: record, other: await loaded(second, handle), store, second, handle }
+}
+
 /** Sets keys, `undefined` to delete, and saves. */
 export function saveChanges(
   store: SessionStore,

@@ -1,46 +1,19 @@
 import assert from 'node:assert/strict'
 import { onSessionEnd } from '../../record/expiry.js'
-import type { SessionStore } from '../../store/session-store.js'
 import {
   type Case,
   content,
-  type Harness,
   handlesOf,
+  inTwoHands,
   loaded,
   MINUTE,
   newRecord,
   SessionRecord,
   saveChanges,
-  storedData,
-  storedRecord
+  storedData
 } from './harness.js'
 
 const needs = 'several writers'
-
-/** One session in the hands of two processes. */
-async function inTwoHands(
-  harness: Harness,
-  fields?: Parameters<typeof storedRecord>[1]
-): Promise<{
-  one: SessionRecord
-  other: SessionRecord
-  store: SessionStore
-  second: SessionStore
-  handle: string
-}> {
-  const { handle, record } = await storedRecord(harness, fields)
-  const second = await harness.second()
-  const { store } = harness
-  return { one: record, other: await loaded(second, handle), store, second, handle }
-}
-
-function compareAndSet(
-  store: SessionStore,
-  ...given: [SessionRecord, string, string | undefined, string | undefined]
-): Promise<boolean> {
-  assert.ok(store.compareAndSet, 'the store has compareAndSet')
-  return store.compareAndSet(...given)
-}
 
 /** What two processes do to one session at the same time. */
 export const severalWritersCases: Case[] = [
@@ -211,45 +184,6 @@ export const severalWritersCases: Case[] = [
     }
   },
   {
-    name: 'a value is set only if it is the expected one',
-    needs,
-    async run(harness) {
-      const { one, other, store, second, handle } = await inTwoHands(harness)
-      assert.equal(await compareAndSet(store, one, 'counter', '1', '2'), true)
-      assert.equal(one.data.get('counter'), '2')
-      assert.equal(await compareAndSet(second, other, 'counter', '1', '9'), false)
-      assert.equal(other.data.get('counter'), '2', 'the record has what is stored')
-      assert.equal(await compareAndSet(second, other, 'counter', undefined, '9'), false)
-      assert.equal(await compareAndSet(second, other, 'counter', '2', undefined), true)
-      assert.equal(other.data.has('counter'), false)
-      assert.equal(await compareAndSet(store, one, 'counter', '2', '3'), false)
-      assert.equal(one.data.has('counter'), false)
-      assert.equal(await compareAndSet(store, one, 'counter', undefined, '"a\\nb"'), true)
-      assert.deepEqual(await storedData(second, handle), { counter: '"a\\nb"' })
-      await store.destroy(one)
-      assert.equal(await compareAndSet(second, other, 'counter', '2', '3'), false)
-      assert.equal(other.destroyed, true)
-      assert.equal(await second.read(handle), null)
-    }
-  },
-  {
-    name: 'of many updates at once none is lost',
-    needs,
-    async run(harness) {
-      const { store, second, handle } = await inTwoHands(harness, { data: { counter: '0' } })
-      const count = async (via: SessionStore): Promise<void> => {
-        const record = await loaded(via, handle)
-        for (let done = 0; done < 5; ) {
-          const counter = record.data.get('counter')
-          const next = String(Number(counter) + 1)
-          if (await compareAndSet(via, record, 'counter', counter, next)) done++
-        }
-      }
-      await Promise.all(Array.from({ length: 20 }, (_, at) => count(at % 2 ? store : second)))
-      assert.deepEqual(await storedData(store, handle), { counter: '100' })
-    }
-  },
-  {
     name: 'a record that another process put stands for itself',
     needs,
     async run(harness) {
@@ -260,30 +194,6 @@ export const severalWritersCases: Case[] = [
       await saveChanges(second, other, { counter: '2' })
       assert.equal(other.destroyed, true)
       assert.deepEqual(content(await store.read(handle)), content(put))
-    }
-  },
-  {
-    name: "a lease is one owner's among all processes until it is given back or has run out",
-    needs,
-    async run(harness) {
-      const { store } = harness
-      const second = await harness.second()
-      if (store.takeLease === undefined) return
-      const take = (via: SessionStore, owner: string, milliseconds = 60_000) =>
-        via.takeLease?.('a name', owner, milliseconds)
-      assert.equal(await take(store, 'one'), true)
-      assert.equal(await take(second, 'other'), false)
-      assert.equal(await take(store, 'one'), true, 'renewed')
-      await second.releaseLease?.('a name', 'other')
-      assert.equal(await take(second, 'other'), false, 'nobody gives back what another has')
-      assert.equal(await second.takeLease?.('another name', 'other', 60_000), true)
-      await store.releaseLease?.('a name', 'one')
-      assert.equal(await take(second, 'other', 1), true)
-      // By the clock of the place where it is kept: it runs out by itself.
-      let taken: boolean | undefined
-      do taken = await take(store, 'one')
-      while (taken === false)
-      assert.equal(await take(second, 'other'), false)
     }
   }
 ]
