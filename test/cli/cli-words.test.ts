@@ -54,7 +54,7 @@ test('what users chose does not reach the terminal as it is, by no way out', asy
 
 test('a user may be called as an option is', async (t) => {
   const path = join(await temporaryFolder(t), 'storage')
-  const names = ['-x', '--json', '-abcdefgh']
+  const names = ['-x', '--json', '-abcdefgh', '--version', '--help', '--']
   await fill(
     path,
     names.map((name, at) => Object.assign(someRecord(at, Date.now()), { principal: name }))

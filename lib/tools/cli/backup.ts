@@ -6,16 +6,15 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
-  RESUMES,
-  type Start,
   withProgress,
   withReader
 } from './command.js'
 import { ExitCode } from './exit-code.js'
 import { count } from './output.js'
+import { RESUMES, start } from './start.js'
 
 /** Adds `backup` and `restore`. */
-export function addBackupCommands(program: Command, start: Start): void {
+export function addBackupCommands(program: Command): void {
   program.addCommand(
     createCommand('backup', 'Backs up a database, in use or not, to a folder.', [
       'backup ./storage /backups/sessions'

@@ -30,19 +30,6 @@ export interface CommonOptions {
   store?: StoreKind
 }
 
-/** Runs a command, whatever it does; resolves to how the process is to end. */
-export type Run = (context: Context) => Promise<ExitCode>
-
-/** Takes over how a command is run from here on: errors, signals and the end of the process. */
-export type Start = (options: CommonOptions, run: Run, resumes?: Resumes) => Promise<void>
-
-/** For commands that, run again, go on where they were stopped. */
-export interface Resumes {
-  readonly resumes: true
-}
-
-export const RESUMES: Resumes = { resumes: true }
-
 /** A command with the options that all of them have. */
 export function createCommand(name: string, description: string, examples: string[]): Command {
   const shown = examples

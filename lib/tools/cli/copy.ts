@@ -8,14 +8,13 @@ import {
   type Context,
   createCommand,
   logTo,
-  RESUMES,
-  type Start,
   withProgress,
   withReader,
   withWriter
 } from './command.js'
 import { ExitCode } from './exit-code.js'
 import { count, unreadableText } from './output.js'
+import { RESUMES, start } from './start.js'
 
 interface CopyCommandOptions extends CommonOptions {
   from: string
@@ -25,7 +24,7 @@ interface CopyCommandOptions extends CommonOptions {
 }
 
 /** Adds `copy`. */
-export function addCopyCommand(program: Command, start: Start): void {
+export function addCopyCommand(program: Command): void {
   program.addCommand(
     createCommand('copy', 'Copies all sessions to another store, then compares them one by one.', [
       'copy --from ./storage --to redis://127.0.0.1:6379',

@@ -12,11 +12,11 @@ import {
   findOpeners,
   kindAt,
   openersText,
-  type Start,
   type StoreKind
 } from './command.js'
 import { CommandError, ExitCode, messageOf } from './exit-code.js'
 import { bytes, count } from './output.js'
+import { start } from './start.js'
 import { verifyFolder } from './verify.js'
 
 type State = 'ok' | 'warning' | 'problem'
@@ -28,7 +28,7 @@ interface Finding {
 }
 
 /** Adds `doctor`. */
-export function addDoctorCommand(program: Command, start: Start): void {
+export function addDoctorCommand(program: Command): void {
   program.addCommand(
     createCommand('doctor', 'Looks at all that a server needs to use the database.', [
       'doctor ./storage'

@@ -8,20 +8,19 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
-  RESUMES,
-  type Start,
   withWriter
 } from './command.js'
 import { CommandError, ExitCode } from './exit-code.js'
 import { findSession } from './find.js'
 import { count } from './output.js'
+import { RESUMES, start } from './start.js'
 
 interface RevokeOptions extends CommonOptions {
   principal?: string
 }
 
 /** Adds `revoke` and `reap`. */
-export function addEndingCommands(program: Command, start: Start): void {
+export function addEndingCommands(program: Command): void {
   program.addCommand(
     createCommand('revoke', 'Ends a session, or all sessions of a user.', [
       'revoke ./storage oX3bYw1N',

@@ -39,31 +39,14 @@ export async function findSession(store: SessionStore, handle: string): Promise<
  * `--`: the parser would take it for an option.
  */
 export function shieldHandles(args: readonly string[]): string[] {
-  const at = args.findIndex((arg) => DASHED_HANDLE.test(arg))
+  const at = args.findIndex(
+    (arg, at) => DASHED_HANDLE.test(arg) && !TAKE_A_VALUE.has(args[at - 1] as string)
+  )
   if (at === -1 || args.includes('--')) return [...args]
   return [...args.toSpliced(at, 1), '--', args[at] as string]
 }
 
-/**
- * The arguments of the process, with the value of each option joined to it: a user may be called
- * `-x`, and a folder `--json`.
- */
-export function joinValues(args: readonly string[]): string[] {
-  const joined: string[] = []
-  for (let at = 0; at < args.length; at++) {
-    const [arg, value] = [args[at] as string, args[at + 1]]
-    if (arg === '--') return [...joined, ...args.slice(at)]
-    if (!TAKE_A_VALUE.has(arg) || value === undefined) joined.push(arg)
-    else {
-      joined.push(`${arg}=${value}`)
-      at++
-    }
-  }
-  return joined
-}
-
 const TAKE_A_VALUE = new Set(['--principal', '--column-family', '--output', '--from', '--to'])
-TAKE_A_VALUE.add('--max-record-size').add('--store')
 
 // Options have one dash and one letter, or two dashes and fewer than 41 characters.
 const DASHED_HANDLE = /^-(?:\w[\w-]{6,41}|[\w-]{42})$/

@@ -14,12 +14,12 @@ import {
   findOpeners,
   kindAt,
   openersText,
-  type Start,
   withReader
 } from './command.js'
 import { ExitCode } from './exit-code.js'
 import { findSession } from './find.js'
 import { bytes, count, fields, unreadableText } from './output.js'
+import { start } from './start.js'
 
 interface LookingOptions extends CommonOptions {
   principal?: string
@@ -27,7 +27,7 @@ interface LookingOptions extends CommonOptions {
 }
 
 /** Adds `stats`, `list` and `show`. */
-export function addLookingCommands(program: Command, start: Start): void {
+export function addLookingCommands(program: Command): void {
   program.addCommand(
     createCommand('stats', 'How many sessions there are and what they take.', [
       'stats ./storage',

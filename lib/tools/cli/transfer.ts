@@ -7,14 +7,13 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
-  RESUMES,
-  type Start,
   withProgress,
   withReader,
   withWriter
 } from './command.js'
 import { CommandError, ExitCode } from './exit-code.js'
 import { count, unreadableText } from './output.js'
+import { RESUMES, start } from './start.js'
 
 interface ExportOptions extends CommonOptions {
   output?: string
@@ -25,7 +24,7 @@ interface ImportCommandOptions extends CommonOptions {
 }
 
 /** Adds `export` and `import`. */
-export function addTransferCommands(program: Command, start: Start): void {
+export function addTransferCommands(program: Command): void {
   program.addCommand(
     createCommand('export', 'All sessions with their data as NDJSON, one a line.', [
       'export ./storage --output sessions.ndjson',

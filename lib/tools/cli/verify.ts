@@ -12,14 +12,14 @@ import {
   type Context,
   createCommand,
   kindAt,
-  type Start,
   withProgress
 } from './command.js'
 import { CommandError, ExitCode } from './exit-code.js'
 import { count, fields } from './output.js'
+import { start } from './start.js'
 
 /** Adds `verify`. */
-export function addVerifyCommand(program: Command, start: Start): void {
+export function addVerifyCommand(program: Command): void {
   program.addCommand(
     createCommand('verify', 'Reads everything and checks it; changes nothing.', [
       'verify ./storage',
