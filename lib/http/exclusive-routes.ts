@@ -135,7 +135,8 @@ function queueUp(route: Route): void {
   }
 
   noteThatItQueues(options)
-  options.preHandler = [enter, ...asList(options.preHandler)] as RouteOptions['preHandler'] & object
+  options.preHandler = [enter, options.preHandler ?? []].flat() as RouteOptions['preHandler'] &
+    object
   options.handler = function (request, reply) {
     const handle = (): unknown => handler.call(this, request, reply)
     const turn = turns.get(request)
@@ -151,10 +152,5 @@ function queueUp(route: Route): void {
     turns.get(request)?.answered()
     done()
   }
-  options.onSend = [...asList(options.onSend), answered] as RouteOptions['onSend'] & object
-}
-
-function asList<T>(hooks: T | T[] | undefined): T[] {
-  if (hooks === undefined) return []
-  return Array.isArray(hooks) ? hooks : [hooks]
+  options.onSend = [options.onSend ?? [], answered].flat() as RouteOptions['onSend'] & object
 }

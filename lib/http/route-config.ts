@@ -1,5 +1,14 @@
 import type { FastifyRequest, RouteOptions } from 'fastify'
 import { InvalidOptionError } from '../errors.js'
+import {
+  AS_GIVEN,
+  type Checked,
+  duration,
+  type Option,
+  option,
+  readOptions,
+  refuse
+} from '../record/option.js'
 import { LONGEST_TIMER } from '../timers.js'
 
 /** How long requests of one session queue for an exclusive route. */
@@ -10,9 +19,8 @@ export interface ExclusiveOptions {
   maxWait?: number
 }
 
-export type Limits = Required<ExclusiveOptions>
+export type Limits = Checked<typeof LIMITS>
 
-export const DEFAULT_LIMITS: Limits = { maxQueue: 16, maxWait: 10_000 }
 /** In the settings of a route whose requests queue. */
 const QUEUES = Symbol('fastify-sled-session.queues')
 
@@ -37,7 +45,7 @@ export function noteThatItQueues(route: RouteOptions): void {
 }
 
 /** Says what is wrong with a route that claims to be exclusive and is not. */
-export function checkThatItQueues(request: FastifyRequest): InvalidOptionErrorInstance | null {
+export function checkThatItQueues(request: FastifyRequest): Error | null {
   const { routeOptions } = request
   if (exclusiveOf(routeOptions) === undefined || (routeOptions.config as RouteConfig)[QUEUES])
     return null
@@ -46,38 +54,25 @@ export function checkThatItQueues(request: FastifyRequest): InvalidOptionErrorIn
   return new InvalidOptionError('config.session.exclusive', problem)
 }
 
-type InvalidOptionErrorInstance = InstanceType<typeof InvalidOptionError>
-
 /** @throws {InvalidOptionError} for what would be ignored, such as an option of the plugin */
 export function checkRouteConfig(config: unknown): void {
   if (config === undefined || config === false) return
-  const name = 'config.session'
-  if (typeof config !== 'object' || config === null) {
-    throw new InvalidOptionError(name, 'must be false or an object')
-  }
-  const unknown = Object.keys(config).find((option) => option !== 'exclusive')
-  if (unknown === undefined) return
-  const problem = 'is not an option of a route: there is "exclusive", and false in place of all'
-  throw new InvalidOptionError(`${name}.${unknown}`, problem)
+  readOptions({ exclusive: AS_GIVEN }, config, { prefix: 'config.session.' })
 }
 
 /** @throws {InvalidOptionError} */
 export function checkLimits(exclusive: true | ExclusiveOptions): Limits {
-  const limits = { ...DEFAULT_LIMITS }
-  if (exclusive === true) return limits
-  const { maxQueue, maxWait, ...unknown } = Object.assign(limits, exclusive)
-  if (
-    typeof exclusive !== 'object' ||
-    exclusive === null ||
-    Object.keys(unknown).length > 0 ||
-    !Number.isSafeInteger(maxQueue) ||
-    maxQueue < 0 ||
-    !(maxWait > 0 && maxWait <= LONGEST_TIMER)
-  ) {
-    throw new InvalidOptionError(
-      'config.session.exclusive',
-      `must be true or { maxQueue, maxWait }: a whole number, and ms up to ${LONGEST_TIMER}`
-    )
-  }
-  return { maxQueue, maxWait }
+  return readOptions(LIMITS, exclusive === true ? {} : exclusive, {
+    prefix: 'config.session.exclusive.'
+  })
+}
+
+const LIMITS = {
+  maxQueue: option(wholeNumber, 16),
+  maxWait: option(duration(LONGEST_TIMER), 10_000)
+} satisfies Record<keyof ExclusiveOptions, Option<unknown>>
+
+function wholeNumber(value: unknown, name: string): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0) refuse(name, 'must be a whole number')
+  return value as number
 }

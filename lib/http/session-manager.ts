@@ -1,7 +1,15 @@
 import { NotSupportedError } from '../errors.js'
 import { events } from '../events.js'
 import type { Expiry } from '../record/expiry.js'
-import { anyObject, flag, type Option, option, readOptions, refuse } from '../record/option.js'
+import {
+  AS_GIVEN,
+  anyObject,
+  flag,
+  type Option,
+  option,
+  readOptions,
+  refuse
+} from '../record/option.js'
 import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { decodeValue } from '../record/value.js'
@@ -239,16 +247,9 @@ export class SessionManager {
   async load(cookieHeader: string | undefined): Promise<Session | null> {
     const decoded = decodeCookies(cookieHeader ?? '', this.#cookie)
     if (decoded === null) return null
-    const { store } = this.#registration
-    if (Array.isArray(decoded)) {
-      const found = await findLive(store, decoded)
-      return typeof found === 'string'
-        ? null
-        : new Session(this.#outside(found.record, found.cookie.id, true))
-    }
-    const { id } = decoded
-    const record = await store.load(id)
-    return record === null ? null : new Session(this.#outside(record, id, true))
+    const found = await findLive(this.#registration.store, [decoded].flat())
+    if (typeof found === 'string') return null
+    return new Session(this.#outside(found.record, found.cookie.id, true))
   }
 
   /**
@@ -360,8 +361,6 @@ export class SessionManager {
     return work
   }
 }
-
-const AS_GIVEN: Option<unknown> = { read: (value) => value }
 
 const NEW_SESSION = {
   principal: option(AS_GIVEN.read, null),

@@ -25,8 +25,11 @@ export function optional<T, None>(check: Check<T>, none: None): Option<T | None>
   return { read: (value, name) => (value === undefined ? none : check(value, name)) }
 }
 
+/** What is checked where it is used. */
+export const AS_GIVEN: Option<unknown> = { read: (value) => value }
+
 /** What to say of names that are not in a table. */
-export interface Naming {
+interface Naming {
   /** Stands before each name in errors, as `cookie.` does. */
   readonly prefix?: string
   /** Names that others read, to be passed over. */

@@ -40,16 +40,6 @@ export type SecureOption = boolean | 'auto'
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const PATH = /^\/[\x20-\x3a\x3c-\x7e]*$/
 const DOMAIN = /^\.?(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*$/
-const SAME_SITE = new Map([
-  ['strict', 'Strict'],
-  ['lax', 'Lax'],
-  ['none', 'None']
-])
-const PRIORITY = new Map([
-  ['low', 'Low'],
-  ['medium', 'Medium'],
-  ['high', 'High']
-])
 
 export const cookieName: Check<string> = matching(TOKEN, 'must be a token (RFC 9110)')
 export const cookiePath: Check<string> = matching(PATH, 'must begin with "/" and hold no ";"')
@@ -91,18 +81,16 @@ export interface CookieAttributes {
 /** @throws {InvalidOptionError} for what RFC 6265bis does not allow or browsers would refuse */
 export function checkCookieOptions(options: CookieOptions, secure: SecureOption): CookieAttributes {
   const given = readOptions(ATTRIBUTES, options, NAMING)
-  const { name, path, domain, httpOnly, sameSite, partitioned, priority } = given
+  const { name, path, sameSite, partitioned } = given
   check(sameSite !== 'none' || secure === true, 'sameSite', '"none" needs secure: true')
   check(!partitioned || secure === true, 'partitioned', 'needs secure: true')
-  checkPrefix(name, { path, domain, secure })
-  const suffix = suffixOf({ path, domain, httpOnly, sameSite, partitioned, priority })
-  return { name, secure, form: chooseForm(name, given), path, suffix }
+  checkPrefix(given, secure)
+  return { name, secure, form: chooseForm(given), path, suffix: suffixOf(given) }
 }
 
-function chooseForm(
-  name: string,
-  { signed, encrypted }: Pick<Checked<typeof ATTRIBUTES>, 'signed' | 'encrypted'>
-): CookieForm {
+type Given = Checked<typeof ATTRIBUTES>
+
+function chooseForm({ name, signed, encrypted }: Given): CookieForm {
   check(
     signed === undefined || encrypted === undefined,
     'signed',
@@ -124,10 +112,7 @@ function check(holds: boolean, option: string, problem: string): void {
   if (!holds) throw new InvalidOptionError(`cookie.${option}`, problem)
 }
 
-function checkPrefix(
-  name: string,
-  { path, domain, secure }: { path: string; domain: string | undefined; secure: SecureOption }
-): void {
+function checkPrefix({ name, path, domain }: Given, secure: SecureOption): void {
   // Browsers compare prefixes without regard to case.
   const lower = name.toLowerCase()
   if (lower.startsWith('__secure-')) {
@@ -142,21 +127,18 @@ function checkPrefix(
   }
 }
 
-function suffixOf(options: {
-  path: string
-  domain: string | undefined
-  httpOnly: boolean
-  sameSite: string
-  partitioned: boolean
-  priority: string | undefined
-}): string {
+function suffixOf(options: Given): string {
   let suffix = `; Path=${options.path}`
   if (options.domain !== undefined) suffix += `; Domain=${options.domain}`
   if (options.httpOnly) suffix += '; HttpOnly'
-  suffix += `; SameSite=${SAME_SITE.get(options.sameSite)}`
+  suffix += `; SameSite=${capitalized(options.sameSite)}`
   if (options.partitioned) suffix += '; Partitioned'
-  if (options.priority !== undefined) suffix += `; Priority=${PRIORITY.get(options.priority)}`
+  if (options.priority !== undefined) suffix += `; Priority=${capitalized(options.priority)}`
   return suffix
+}
+
+function capitalized(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1)
 }
 
 /**

@@ -22,25 +22,17 @@ export async function backUp(
   { root }: Database,
   folder: string,
   now: () => number,
-  { signal, onProgress }: LongOperation
+  options: LongOperation
 ): Promise<BackupResult> {
   const path = resolve(folder)
-  try {
-    await prepareFolder(path)
-    await refuseOthers(path)
-    const part = await makePart(path)
+  await prepareFolder(path)
+  await refuseOthers(path)
+  return replaceData(path, 'write a backup', options, async (part) => {
     await root.backup(part, true)
-    signal?.throwIfAborted()
+    options.signal?.throwIfAborted()
     const mark = { completedAt: new Date(now()).toISOString() }
     await writeFile(join(path, BACKUP_MARK), JSON.stringify(mark), { mode: 0o600 })
-    const entries = await finish(part, path)
-    onProgress?.({ done: entries, total: entries })
-    return { entries, written: entries, deleted: 0 }
-  } catch (error) {
-    await rm(join(path, PART), { recursive: true, force: true })
-    if (isOurs(error) || signal?.aborted) throw error
-    throw new StoreUnavailableError('write a backup', { cause: error })
-  }
+  })
 }
 
 /**
@@ -51,7 +43,7 @@ export async function backUp(
 export async function restore(
   from: string,
   to: string,
-  { signal, onProgress }: LongOperation
+  options: LongOperation
 ): Promise<BackupResult> {
   const source = resolve(from)
   const path = resolve(to)
@@ -63,17 +55,31 @@ export async function restore(
   if (present.length > 0) {
     throw new BackupUnusableError(path, 'is not empty', 'Name a new or empty folder.')
   }
+  return replaceData(path, 'restore a backup', options, (part) =>
+    copyFile(join(source, DATA), join(part, DATA))
+  )
+}
+
+/** Makes a copy beside what is there, and puts it in its place when it is whole. */
+async function replaceData(
+  path: string,
+  operation: string,
+  { signal, onProgress }: LongOperation,
+  copyTo: (part: string) => Promise<void>
+): Promise<BackupResult> {
+  const part = join(path, PART)
   try {
-    const part = await makePart(path)
-    await copyFile(join(source, DATA), join(part, DATA))
+    await rm(part, { recursive: true, force: true })
+    await mkdir(part, { mode: 0o700 })
+    await copyTo(part)
     signal?.throwIfAborted()
     const entries = await finish(part, path)
     onProgress?.({ done: entries, total: entries })
     return { entries, written: entries, deleted: 0 }
   } catch (error) {
-    await rm(join(path, PART), { recursive: true, force: true })
+    await rm(part, { recursive: true, force: true })
     if (isOurs(error) || signal?.aborted) throw error
-    throw new StoreUnavailableError('restore a backup', { cause: error })
+    throw new StoreUnavailableError(operation, { cause: error })
   }
 }
 
@@ -82,13 +88,6 @@ async function refuseOthers(path: string): Promise<void> {
   const isBackup = names.includes(BACKUP_MARK)
   if (names.every((name) => OURS.has(name)) && (isBackup || !names.includes(DATA))) return
   throw new BackupUnusableError(path, 'holds no backup of sessions', 'Name a new or empty folder.')
-}
-
-async function makePart(path: string): Promise<string> {
-  const part = join(path, PART)
-  await rm(part, { recursive: true, force: true })
-  await mkdir(part, { mode: 0o700 })
-  return part
 }
 
 /** Puts a whole copy in its place; resolves to how many entries it has. */

@@ -37,8 +37,21 @@ async function run(path: string, context: Context): Promise<ExitCode> {
 }
 
 export async function verifyFolder(path: string, context: Context): Promise<Verification> {
-  const { columnFamily, signal } = context
-  if ((await kindAt(path, context)) === 'lmdb') return verifyLmdb(path, signal)
+  return withProgress('verify', async (update) => {
+    const told = ({ records, expiryEntries, principalEntries }: Verification): void =>
+      update({ done: records + expiryEntries + principalEntries, total: null })
+    const isLmdb = (await kindAt(path, context)) === 'lmdb'
+    return isLmdb ? verifyLmdb(path, context, told) : verifyRocksDB(path, context, told)
+  })
+}
+
+type Told = (found: Verification) => void
+
+async function verifyRocksDB(
+  path: string,
+  { columnFamily, signal }: Context,
+  told: Told
+): Promise<Verification> {
   const connection = await openReadOnly(path, columnFamily)
   try {
     // An unfinished backup would only be listed gap by gap.
@@ -48,32 +61,16 @@ export async function verifyFolder(path: string, context: Context): Promise<Veri
       }
       // The walk over everything reports whatever else is wrong.
     })
-    return await withProgress('verify', (update) => {
-      const { db, damage } = connection
-      const running = verify(
-        db,
-        ({ records, expiryEntries, principalEntries }) =>
-          update({ done: records + expiryEntries + principalEntries, total: null }),
-        damage
-      )
-      return abortable(running, signal)
-    })
+    return await abortable(verify(connection.db, told, connection.damage), signal)
   } finally {
     await connection.close()
   }
 }
 
-async function verifyLmdb(path: string, signal: AbortSignal): Promise<Verification> {
+async function verifyLmdb(path: string, { signal }: Context, told: Told): Promise<Verification> {
   const database = await openDatabase(path, { readOnly: true })
   try {
-    return await withProgress('verify', (update) =>
-      abortable(
-        verifyDatabase(database, ({ records, expiryEntries, principalEntries }) =>
-          update({ done: records + expiryEntries + principalEntries, total: null })
-        ),
-        signal
-      )
-    )
+    return await abortable(verifyDatabase(database, told), signal)
   } finally {
     await database.close()
   }

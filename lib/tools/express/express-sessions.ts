@@ -74,13 +74,6 @@ export class ExpressSessions {
     return sessions
   }
 
-  /** Not by the store's count, which may include expired sessions. */
-  async count(): Promise<number> {
-    let count = 0
-    for await (const _ of this.#store.records()) count++
-    return count
-  }
-
   async handles(): Promise<string[]> {
     const handles: string[] = []
     for await (const record of this.#store.records()) handles.push(record.handle)

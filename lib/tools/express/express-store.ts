@@ -135,7 +135,11 @@ export function createExpressStore(
     }
 
     length(callback?: ExpressCallback<number>) {
-      return answer(callback, sessions.count())
+      return answer(
+        callback,
+        // Not by the store's count, which may include expired sessions.
+        sessions.handles().then(({ length }) => length)
+      )
     }
 
     ids(callback?: ExpressCallback<string[]>) {

@@ -114,14 +114,11 @@ interface Reading {
   readonly read: (stats: StoreStats) => number | null | undefined
 }
 
-const GAUGES: Reading[] = [
+const READINGS: Reading[] = [
   { name: 'stored', help: 'Sessions that are stored, about', read: (stats) => stats.sessions },
   { name: 'disk_bytes', help: 'Bytes of its files', read: (stats) => stats.diskBytes },
   { name: 'cache_records', help: 'Sessions in memory', read: ({ cache }) => cache?.records },
-  { name: 'cache_bytes', help: 'Memory that they take, about', read: ({ cache }) => cache?.bytes }
-]
-
-const COUNTERS: Reading[] = [
+  { name: 'cache_bytes', help: 'Memory that they take, about', read: ({ cache }) => cache?.bytes },
   { name: 'cache_hits_total', help: 'Sessions found in memory', read: ({ cache }) => cache?.hits },
   { name: 'cache_misses_total', help: 'Sessions not there', read: ({ cache }) => cache?.misses },
   { name: 'writes_total', help: 'Changes written', read: ({ writes }) => writes?.sessions },
@@ -152,24 +149,13 @@ function collectStats(manager: SessionManager, registry: Registry, prefix: strin
     const told = await stats()
     return told === null ? null : (read(told) ?? null)
   }
-  const registers = [registry]
-  for (const { name, help, read } of GAUGES) {
-    new Gauge({
+  for (const { name, help, read } of READINGS) {
+    // By their names, as the convention has it, those that only rise are counters.
+    const Metric = name.endsWith('_total') ? Counter : Gauge
+    new Metric({
       name: prefix + name,
       help,
-      registers,
-      async collect() {
-        const value = await current(read)
-        this.remove()
-        if (value !== null) this.set(value)
-      }
-    })
-  }
-  for (const { name, help, read } of COUNTERS) {
-    new Counter({
-      name: prefix + name,
-      help,
-      registers,
+      registers: [registry],
       async collect() {
         const value = await current(read)
         this.remove()
@@ -177,7 +163,7 @@ function collectStats(manager: SessionManager, registry: Registry, prefix: strin
       }
     })
   }
-  return [...GAUGES, ...COUNTERS].map(({ name }) => prefix + name)
+  return READINGS.map(({ name }) => prefix + name)
 }
 
 /**
