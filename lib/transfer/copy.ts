@@ -4,10 +4,11 @@ import type { SessionRecord } from '../record/record.js'
 import { GuardedStore } from '../store/guarded-store.js'
 import { LONG_OPERATION, type LongOperation } from '../store/long-operation.js'
 import type { SessionStore } from '../store/session-store.js'
+import type { Pair } from '../store/side-by-side.js'
 import { sessionStore } from '../store/store-options.js'
 import { RecordWriter } from './batches.js'
 import { estimate } from './export.js'
-import { type Pair, pairs, same } from './pairs.js'
+import { pairs, same } from './pairs.js'
 
 /** Options of {@link copySessions}. */
 export interface CopyOptions extends LongOperation {
@@ -156,7 +157,7 @@ class Age {
   }
 }
 
-function isDifferent([wanted, present]: Pair, now: number): boolean {
+function isDifferent([wanted, present]: Pair<SessionRecord>, now: number): boolean {
   // One that has just run out may be missing in what was read last.
   if ((wanted ?? present).expiresAt <= now) return false
   return wanted === null || present === null || !same(wanted, present)

@@ -1,4 +1,5 @@
 import { META_KEY } from '../../format/keys.js'
+import { sideBySide } from '../../side-by-side.js'
 import type { RocksDatabase } from '../engine/binding.js'
 import { type Entry, readEntries } from '../engine/read-batch.js'
 
@@ -25,60 +26,34 @@ export async function mirror(
   check: (soFar: MirrorResult) => void
 ): Promise<MirrorResult> {
   const result: MirrorResult = { entries: 0, written: 0, deleted: 0 }
-  const wanted = new Cursor(source)
-  const present = new Cursor(target)
   let changes: [Buffer, Buffer | null][] = []
-  for (;;) {
-    await Promise.all([wanted.fill(), present.fill()])
-    if (result.entries > 0) check(result)
-    // Until one of them has to read on.
-    while (wanted.ready && present.ready && !(wanted.atEnd && present.atEnd)) {
-      const change = step(wanted, present, result)
-      if (change !== null) changes.push(change)
+  let looked = 0
+  const inOrder = (one: Entry, other: Entry): number => one.key.compare(other.key)
+  for await (const [wanted, present] of sideBySide(entriesOf(source), entriesOf(target), inOrder)) {
+    if (wanted === null) {
+      result.deleted++
+      changes.push([present.key, null])
+    } else {
+      result.entries++
+      if (!present?.value.equals(wanted.value)) {
+        result.written++
+        changes.push([wanted.key, wanted.value])
+      }
     }
-    const done = wanted.atEnd && present.atEnd
-    if (changes.length < BATCH && !done) continue
+    if (++looked % BATCH === 0) check(result)
+    if (changes.length < BATCH) continue
     await write(target, changes)
     changes = []
-    if (!done) continue
-    check(result)
-    return result
   }
+  await write(target, changes)
+  check(result)
+  return result
 }
 
 /** Rejects if there is anything in a column family that cannot be read. */
 export async function readThrough(source: RocksDatabase, check: () => void): Promise<void> {
-  const all = new Cursor(source)
-  for (await all.fill(); !all.atEnd; await all.fill()) {
-    check()
-    while (all.head !== null) all.take()
-  }
-}
-
-/** Moves past the lower of two keys, or past both if they are the same. */
-function step(
-  wanted: Cursor,
-  present: Cursor,
-  result: MirrorResult
-): [Buffer, Buffer | null] | null {
-  const order = compare(wanted.head, present.head)
-  const has = order >= 0 ? present.take() : null
-  if (order > 0 && has !== null) {
-    result.deleted++
-    return [has.key, null]
-  }
-  const entry = wanted.take()
-  if (entry === null) return null
-  result.entries++
-  if (has?.value.equals(entry.value) === true) return null
-  result.written++
-  return [entry.key, entry.value]
-}
-
-/** The end comes behind every key. */
-function compare(a: Entry | null, b: Entry | null): number {
-  if (a === null || b === null) return Number(a === null) - Number(b === null)
-  return a.key.compare(b.key)
+  let looked = 0
+  for await (const _ of entriesOf(source)) if (++looked % BATCH === 0) check()
 }
 
 async function write(db: RocksDatabase, changes: [Buffer, Buffer | null][]): Promise<void> {
@@ -91,44 +66,13 @@ async function write(db: RocksDatabase, changes: [Buffer, Buffer | null][]): Pro
   await batch.flush()
 }
 
-/** A walk along all entries. Between batches it holds nothing open. */
-class Cursor {
-  readonly #db: RocksDatabase
-  #entries: Entry[] = []
-  #at = 0
-  #last: Buffer = META_KEY
-  #ended = false
-
-  constructor(db: RocksDatabase) {
-    this.#db = db
-  }
-
-  /** The entry that comes next; `null` at the end, or if it has yet to be read. */
-  get head(): Entry | null {
-    return this.#entries[this.#at] ?? null
-  }
-
-  get atEnd(): boolean {
-    return this.head === null && this.#ended
-  }
-
-  /** Whether it is known what comes next. */
-  get ready(): boolean {
-    return this.head !== null || this.#ended
-  }
-
-  take(): Entry | null {
-    const entry = this.head
-    if (entry !== null) this.#at++
-    return entry
-  }
-
-  async fill(): Promise<void> {
-    if (this.head !== null || this.#ended) return
-    const entries = await readEntries(this.#db, { gt: this.#last }, BATCH)
-    this.#last = entries.at(-1)?.key ?? this.#last
-    this.#ended = entries.length < BATCH
-    this.#entries = entries
-    this.#at = 0
-  }
+/** All entries but the meta entry. Between batches nothing is held open. */
+async function* entriesOf(db: RocksDatabase): AsyncGenerator<Entry> {
+  let entries: Entry[]
+  let last: Buffer = META_KEY
+  do {
+    entries = await readEntries(db, { gt: last }, BATCH)
+    for (const entry of entries) yield entry
+    last = entries.at(-1)?.key ?? last
+  } while (entries.length === BATCH)
 }
