@@ -78,7 +78,7 @@ export const SessionTooLargeError: ErrorClass<[key: string, limit: number, ...Op
 /** A habit from another session plugin, which would do nothing here: nothing was changed. */
 export const MisuseError: ErrorClass<[what: string, remedy: string, ...Options]> = createError(
   'SLED_SESSION_MISUSE',
-  'session.%s %s.',
+  '%s %s.',
   500,
   TypeError
 )

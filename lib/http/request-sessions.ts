@@ -10,6 +10,7 @@ import {
   SessionNotLoadedError
 } from '../errors.js'
 import { whatIsDue } from '../session/activity.js'
+import { refuseSession } from '../session/habits.js'
 import type { Registration } from '../session/registration.js'
 import { takeBack } from '../session/reload.js'
 import { commit, mayHaveToCommit } from '../session/response.js'
@@ -55,7 +56,8 @@ export class RequestSessions {
     fastify.decorateRequest(this.#options.sessionName, {
       getter(this: FastifyRequest): Session {
         return sessions.#sessionOf(this)
-      }
+      },
+      setter: () => refuseSession(this.#options.sessionName)
     })
     fastify.addHook('onRequest', (request, reply, done) => this.#load(request, reply, done))
     fastify.addHook('onSend', (request, reply, payload, done) =>

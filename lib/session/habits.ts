@@ -10,7 +10,10 @@ export const NO_PROPERTIES: object = new Proxy(Object.prototype, {
   set(_target, key, value, session): boolean {
     // What a library notes on the object for itself is its own.
     if (typeof key === 'symbol') return Reflect.defineProperty(session, key, own(value))
-    throw new MisuseError(key, `is no property: use session.set(${JSON.stringify(key)}, value)`)
+    throw new MisuseError(
+      `session.${key}`,
+      `is no property: use session.set(${JSON.stringify(key)}, value)`
+    )
   }
 })
 
@@ -19,17 +22,28 @@ export function refuseAssignments(prototype: object, instead: Record<string, str
   for (const [name, property] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
     if (property.get === undefined || property.set !== undefined) continue
     const set = (): void => {
-      throw new MisuseError(name, instead[name] ?? 'is read-only')
+      throw new MisuseError(`session.${name}`, instead[name] ?? 'is read-only')
     }
     Object.defineProperty(prototype, name, { ...property, set })
   }
+}
+
+/**
+ * Nothing is put in the place of a session: `request.session = null` would log nobody out.
+ *
+ * @throws {MisuseError}
+ */
+export function refuseSession(sessionName: string): never {
+  const remedy = 'cannot be replaced: session.destroy() ends it, session.set(key, value) fills it'
+  throw new MisuseError(`request.${sessionName}`, remedy)
 }
 
 /** @throws {MisuseError} if a callback is among the arguments: it would never be called */
 export function refuseCallback(method: string, given: Iterable<unknown>): void {
   for (const argument of given) {
     if (typeof argument === 'function') {
-      throw new MisuseError(`${method}()`, 'takes no callback: await the promise that it returns')
+      const remedy = 'takes no callback: await the promise that it returns'
+      throw new MisuseError(`session.${method}()`, remedy)
     }
   }
 }

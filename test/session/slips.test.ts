@@ -34,6 +34,22 @@ test('a value as a property of the session is refused at once, saying set', asyn
   })
 })
 
+test('an assignment to request.session is refused: it would log nobody out', async (t) => {
+  const { run } = bind(await visitor(t))
+  await run(({ session }) => session.setPrincipal('ann'))
+  await run((request) => {
+    const refused = {
+      code: 'SLED_SESSION_MISUSE',
+      message: /request\.session .*session\.destroy\(\)/
+    }
+    // Without strict mode, which plain CommonJS has not, this would be silent.
+    for (const value of ['null', 'undefined', '{ user: "bob" }']) {
+      t.throws(() => new Function('request', `request.session = ${value}`)(request), refused)
+    }
+    t.equal(request.session.principal, 'ann')
+  })
+})
+
 test('callbacks are refused, as nobody would call them', async (t) => {
   const { run } = bind(await visitor(t))
   await run(({ session }) => {
