@@ -323,7 +323,7 @@ export class SessionManager {
   }
 
   /**
-   * All sessions as text, one a line as JSON, in pieces: a source for `pipeline()`. It holds the
+   * All sessions as NDJSON, one a line, in pieces: a source for `pipeline()`. It holds the
    * data of every session.
    *
    * ```ts
@@ -336,13 +336,13 @@ export class SessionManager {
 
   /**
    * Stores the sessions of an export, in the place of those with the same handle. Run it again if
-   * it stopped. Whoever may import can log in as anyone: let nobody else give you such a text.
+   * it stopped. Whoever may import can log in as anyone: let nobody else give you an export.
    *
    * ```ts
    * await fastify.sessions.import(createReadStream('sessions.jsonl'))
    * ```
    *
-   * @param source the text of an export, in pieces: a file stream, a request's body
+   * @param source an export, in pieces: a file stream, a request's body
    * @throws `SLED_SESSION_IMPORT_REFUSED` naming the first line that is wrong
    */
   import(

@@ -7,13 +7,13 @@ export function printableJson(json: string): string {
 }
 
 /** A string of several lines for people; of the control characters, only line feeds stay. */
-export function printableLines(text: string): string {
-  return text.split('\n').map(printable).join('\n')
+export function printableLines(string: string): string {
+  return string.split('\n').map(printable).join('\n')
 }
 
 /** A string of one line for people. */
-export function printable(text: string): string {
-  return text.replace(UNPRINTABLE, (character) => {
+export function printable(string: string): string {
+  return string.replace(UNPRINTABLE, (character) => {
     const short = JSON.stringify(character).slice(1, -1)
     return short === character ? escapeUnits(character) : short
   })

@@ -18,8 +18,8 @@ export interface NewRecord {
 }
 
 /**
- * One stored session, as stores and sessions share it. Values are kept as encoded text
- * (see `value.ts`): text is immutable, so nobody who reads a record can change it unseen.
+ * One stored session, as stores and sessions share it. Values are kept as text, encoded strings
+ * (see `value.ts`), which are immutable, so nobody who reads a record can change it unseen.
  *
  * ```ts
  * const record = new SessionRecord({ handle, createdAt: now, lastSeenAt: now, expiresAt })

@@ -34,13 +34,13 @@ export function recordLine(record: SessionRecord): string {
   const { handle, principal, metadata, expiry } = record
   const fields = [
     `"handle":${JSON.stringify(handle)}`,
-    `"createdAt":${timeText(record.createdAt)}`,
-    `"lastSeenAt":${timeText(record.lastSeenAt)}`,
-    `"expiresAt":${timeText(record.expiresAt)}`,
-    `"expiry":${expiryText(expiry)}`,
+    `"createdAt":${timeJson(record.createdAt)}`,
+    `"lastSeenAt":${timeJson(record.lastSeenAt)}`,
+    `"expiresAt":${timeJson(record.expiresAt)}`,
+    `"expiry":${expiryJson(expiry)}`,
     `"principal":${JSON.stringify(principal)}`
   ]
-  if (metadata !== null) fields.push(valueText(metadata, '"metadata":', '"typedMetadata":'))
+  if (metadata !== null) fields.push(valueField(metadata, '"metadata":', '"typedMetadata":'))
   const plain: string[] = []
   const typed: string[] = []
   for (const [key, text] of record.data) {
@@ -57,18 +57,18 @@ function isTyped(text: string): boolean {
   return text.charCodeAt(0) === 33 // !
 }
 
-function valueText(text: string, plain: string, typed: string): string {
+function valueField(text: string, plain: string, typed: string): string {
   return isTyped(text) ? typed + text.slice(1) : plain + text
 }
 
 /** ISO 8601 where that is exact, which it is for whole milliseconds. */
-function timeText(time: number): string {
+function timeJson(time: number): string {
   return Number.isInteger(time) ? `"${new Date(time).toISOString()}"` : String(time)
 }
 
-function expiryText(expiry: Expiry | null): string {
+function expiryJson(expiry: Expiry | null): string {
   if (expiry?.kind !== 'date-time') return JSON.stringify(expiry)
-  return `{"kind":"date-time","at":${timeText(expiry.at)}}`
+  return `{"kind":"date-time","at":${timeJson(expiry.at)}}`
 }
 
 /** What a line of an export is. */
@@ -81,8 +81,8 @@ export type Line =
 export class LineProblem extends Error {}
 
 /** @throws {LineProblem} */
-export function parseLine(text: string): Line {
-  const line = parseObject(text)
+export function parseLine(json: string): Line {
+  const line = parseObject(json)
   if ('export' in line) return parseHeader(line)
   if ('sessions' in line) {
     const { sessions } = line
@@ -94,10 +94,10 @@ export function parseLine(text: string): Line {
 
 type Fields = Record<string, unknown>
 
-function parseObject(text: string): Fields {
+function parseObject(json: string): Fields {
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = JSON.parse(json)
   } catch {
     // The error of JSON.parse quotes the line.
     throw new LineProblem('is no JSON')

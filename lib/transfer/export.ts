@@ -23,8 +23,8 @@ const OPTIONS = {
 const PIECE = 64 * 1024
 
 /**
- * All sessions as NDJSON, in pieces of text: a source for `pipeline()`. It holds their data as
- * plain text, so keep it as you keep the database. What cannot be read is left out.
+ * All sessions as NDJSON, in pieces: a source for `pipeline()`. It holds their data for all to
+ * read, so keep it as you keep the database. What cannot be read is left out.
  *
  * ```ts
  * await pipeline(exportSessions(store), createWriteStream('sessions.ndjson', { mode: 0o600 }))

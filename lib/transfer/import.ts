@@ -44,7 +44,7 @@ const LONGEST_LINE = 64 * MIB
  * const { imported } = await importSessions(store, createReadStream('sessions.ndjson'))
  * ```
  *
- * @param source the text of an export, in pieces: a file stream, a request's body
+ * @param source an export, in pieces: a file stream, a request's body
  * @throws {ImportRefusedError} naming the first line that is wrong, and nothing that stands in it;
  *   what came before it may be stored
  */
@@ -86,8 +86,8 @@ async function* recordsIn(
   let number = 0
   let records = 0
   let footer: number | null = null
-  for await (const text of linesOf(source, longest, tooLarge)) {
-    const line = parse(text, ++number)
+  for await (const json of linesOf(source, longest, tooLarge)) {
+    const line = parse(json, ++number)
     if (footer !== null) throw new ImportRefusedError(number, 'stands behind the last one')
     if ((line.kind === 'header') !== (number === 1)) {
       const problem = number === 1 ? 'does not begin an export' : 'begins another export'
@@ -110,9 +110,9 @@ async function* recordsIn(
   }
 }
 
-function parse(text: string, number: number): Line {
+function parse(json: string, number: number): Line {
   try {
-    return parseLine(text)
+    return parseLine(json)
   } catch (error) {
     if (error instanceof LineProblem) throw new ImportRefusedError(number, error.message)
     throw error

@@ -13,25 +13,19 @@ export async function* linesOf(
   tooLong: string
 ): AsyncGenerator<string> {
   const decoder = new TextDecoder()
-  let pieces: string[] = []
-  let length = 0
+  let line = ''
   let number = 1
   for await (const chunk of source) {
-    const text = typeof chunk === 'string' ? chunk : decoder.decode(chunk, { stream: true })
-    let start = 0
-    for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n', start)) {
-      if (length + end - start > longest) throw new ImportRefusedError(number, tooLong)
-      pieces.push(text.slice(start, end))
-      yield pieces.join('')
-      pieces = []
-      length = 0
-      number++
-      start = end + 1
+    const piece = typeof chunk === 'string' ? chunk : decoder.decode(chunk, { stream: true })
+    for (const [at, part] of piece.split('\n').entries()) {
+      if (at > 0) {
+        yield line
+        line = ''
+        number++
+      }
+      line += part
+      if (line.length > longest) throw new ImportRefusedError(number, tooLong)
     }
-    pieces.push(text.slice(start))
-    length += text.length - start
-    if (length > longest) throw new ImportRefusedError(number, tooLong)
   }
-  const rest = pieces.join('')
-  if (rest !== '') yield rest
+  if (line !== '') yield line
 }

@@ -68,7 +68,7 @@ const NAMING = {
   }
 }
 
-/** The checked attributes as text, so that a response only joins strings. */
+/** The checked attributes as strings, so that a response only joins strings. */
 export interface CookieAttributes {
   readonly name: string
   readonly secure: SecureOption

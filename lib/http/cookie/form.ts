@@ -53,7 +53,7 @@ export function signedForm(name: string, keys: readonly CookieKey[]): CookieForm
     decode(value) {
       if (!isSigned(value)) return null
       const id = value.slice(0, ID_LENGTH)
-      // As text: in base64url, two bits of the last character would not count.
+      // As strings: in base64url, two bits of the last character would not count.
       const given = Buffer.from(value.slice(ID_LENGTH + 1))
       const index = derived.findIndex((key) => {
         const expected = Buffer.from(sign(id, key))

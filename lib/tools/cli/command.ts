@@ -111,7 +111,7 @@ export function findOpeners(path: string, kind: StoreKind): Promise<number[]> {
 
 const LOCK_FILES: Record<StoreKind, string> = { rocksdb: 'LOCK', lmdb: 'lock.mdb' }
 
-export function openersText(openers: readonly number[]): string {
+export function describeOpeners(openers: readonly number[]): string {
   return openers.length === 0 ? 'no process that can be told' : `process ${openers.join(', ')}`
 }
 

@@ -13,7 +13,7 @@ import {
   withWriter
 } from './command.js'
 import { ExitCode } from './exit-code.js'
-import { count, unreadableText } from './output.js'
+import { count, describeUnreadable } from './output.js'
 import { RESUMES, start } from './start.js'
 
 interface CopyCommandOptions extends CommonOptions {
@@ -74,7 +74,7 @@ function describe(result: CopyResult, mirror: boolean): string {
   if (different > 0) {
     lines.push(`not the same: ${count(different)}. One of the two is in use, or lost them`)
   }
-  if (unreadable > 0) lines.push(unreadableText(unreadable))
+  if (unreadable > 0) lines.push(describeUnreadable(unreadable))
   if (newer > 0) {
     lines.push(
       `newer in the target, of these: ${count(newer)}. They have come or been used there since it was last a copy; is the direction right? --overwrite-newer gives them up`

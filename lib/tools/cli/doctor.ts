@@ -9,9 +9,9 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
+  describeOpeners,
   findOpeners,
   kindAt,
-  openersText,
   type StoreKind
 } from './command.js'
 import { CommandError, ExitCode, messageOf } from './exit-code.js'
@@ -130,7 +130,7 @@ async function checkSpace(folder: string): Promise<Finding> {
 }
 
 async function checkOpeners(folder: string, kind: StoreKind): Promise<Finding> {
-  const detail = `open in ${openersText(await findOpeners(folder, kind))}`
+  const detail = `open in ${describeOpeners(await findOpeners(folder, kind))}`
   return { check: 'processes', state: 'ok', detail }
 }
 

@@ -38,9 +38,11 @@ export function exitCodeOf(error: unknown): ExitCode {
 
 /** One line that says what went wrong and all that caused it, in the words of the command. */
 export function messageOf(error: unknown): string {
-  const texts = reasonsOf(error).map((text) => text.replace(/\.?$/, ''))
+  const reasons = reasonsOf(error).map((reason) => reason.replace(/\.?$/, ''))
   // Most of our errors quote their cause already.
-  const told = texts.filter((text, at) => !texts.slice(0, at).some((said) => said.includes(text)))
+  const told = reasons.filter(
+    (reason, at) => !reasons.slice(0, at).some((said) => said.includes(reason))
+  )
   const all = told.join(': ')
   const remedy = REMEDIES.find(([reason]) => reason.test(all))?.[1] ?? ''
   return `${inCommandsWords(all)}.${remedy}`

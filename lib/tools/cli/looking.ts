@@ -11,14 +11,14 @@ import {
   type CommonOptions,
   type Context,
   createCommand,
+  describeOpeners,
   findOpeners,
   kindAt,
-  openersText,
   withReader
 } from './command.js'
 import { ExitCode } from './exit-code.js'
 import { findSession } from './find.js'
-import { bytes, count, fields, unreadableText } from './output.js'
+import { bytes, count, describeUnreadable, fields } from './output.js'
 import { start } from './start.js'
 
 interface LookingOptions extends CommonOptions {
@@ -71,7 +71,7 @@ async function stats(path: string, context: Context): Promise<ExitCode> {
     fields([
       ['sessions', `about ${count(sessions ?? 0)}`],
       ['on disk', bytes(diskBytes ?? 0)],
-      ['open in', openersText(openIn)],
+      ['open in', describeOpeners(openIn)],
       ...Object.entries(engine).map(([name, value]) => [name, count(value)] as const)
     ])
   )
@@ -91,7 +91,7 @@ async function list(path: string, options: LookingOptions, context: Context): Pr
       await output.result(describe(record, options), () => row(record, options))
     }
   })
-  if (unreadable > 0) output.note(unreadableText(unreadable))
+  if (unreadable > 0) output.note(describeUnreadable(unreadable))
   return unreadable === 0 ? ExitCode.Done : ExitCode.ProblemsFound
 }
 
@@ -161,7 +161,7 @@ function details(record: SessionRecord, { data = false }: LookingOptions): strin
     ['last seen', seconds(record.lastSeenAt)],
     ['expires', seconds(record.expiresAt)],
     ['expiry', expiry === null ? 'as registered' : expiry.kind],
-    ['metadata', metadataText(metadata, data)],
+    ['metadata', describeMetadata(metadata, data)],
     ['data', `${record.size} bytes${data ? '' : '; --data shows it'}`],
     ...values
   ])
@@ -169,7 +169,7 @@ function details(record: SessionRecord, { data = false }: LookingOptions): strin
 
 const ONE_LINE = { breakLength: Number.POSITIVE_INFINITY, depth: null, maxArrayLength: null }
 
-function metadataText(metadata: string | null, data: boolean): string {
+function describeMetadata(metadata: string | null, data: boolean): string {
   if (metadata === null) return '-'
   return data ? printable(inspect(decodeValue(metadata), ONE_LINE)) : 'redacted'
 }

@@ -39,7 +39,7 @@ Exit codes:
   addDoctorCommand(program)
   for (const command of [program, ...program.commands]) {
     command.exitOverride()
-    command.configureOutput({ outputError: (text, write) => write(printableLines(text)) })
+    command.configureOutput({ outputError: (message, write) => write(printableLines(message)) })
   }
   return program
 }

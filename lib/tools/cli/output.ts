@@ -12,21 +12,21 @@ export class Output {
   }
 
   /** Resolves when the reader has taken it, so that a slow one is never run over. */
-  write(text: string): Promise<void> {
+  write(piece: string): Promise<void> {
     return new Promise((resolve, reject) => {
-      process.stdout.write(text, (error) => (error ? reject(error) : resolve()))
+      process.stdout.write(piece, (error) => (error ? reject(error) : resolve()))
     })
   }
 
-  /** A result: one line of JSON with `--json`, else what `toText` makes of it. */
-  result<T extends object>(value: T, toText: (value: T) => string): Promise<void> {
-    const shown = this.json ? printableJson(JSON.stringify(value)) : printableLines(toText(value))
+  /** A result: one line of JSON with `--json`, else what `describe` makes of it. */
+  result<T extends object>(value: T, describe: (value: T) => string): Promise<void> {
+    const shown = this.json ? printableJson(JSON.stringify(value)) : printableLines(describe(value))
     return this.write(`${shown}\n`)
   }
 
   /** For people; with `--json`, nothing is written. */
-  note(text: string): void {
-    if (!this.json) process.stderr.write(`${printableLines(text)}\n`)
+  note(message: string): void {
+    if (!this.json) process.stderr.write(`${printableLines(message)}\n`)
   }
 
   failure(message: string, code: unknown): void {
@@ -45,7 +45,7 @@ export function fields(pairs: readonly (readonly [string, string])[]): string {
   return pairs.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join('\n')
 }
 
-export function unreadableText(unreadable: number): string {
+export function describeUnreadable(unreadable: number): string {
   return `not readable, and left out: ${count(unreadable)}; "sled-session verify" tells more`
 }
 

@@ -12,7 +12,7 @@ import {
   withWriter
 } from './command.js'
 import { CommandError, ExitCode } from './exit-code.js'
-import { count, unreadableText } from './output.js'
+import { count, describeUnreadable } from './output.js'
 import { RESUMES, start } from './start.js'
 
 interface ExportOptions extends CommonOptions {
@@ -62,7 +62,7 @@ async function exportTo(
   const { output, signal } = context
   if (file === undefined) {
     const { unreadable } = await exportPieces(path, context, (piece) => output.write(piece))
-    if (unreadable > 0) output.note(unreadableText(unreadable))
+    if (unreadable > 0) output.note(describeUnreadable(unreadable))
     return unreadable === 0 ? ExitCode.Done : ExitCode.ProblemsFound
   }
   const target = await open(file, 'wx', 0o600)
@@ -75,7 +75,7 @@ async function exportTo(
     await output.result({ sessions, unreadable, file }, () =>
       [
         `${count(sessions)} sessions exported`,
-        ...(unreadable > 0 ? [unreadableText(unreadable)] : [])
+        ...(unreadable > 0 ? [describeUnreadable(unreadable)] : [])
       ].join('\n')
     )
     return unreadable === 0 ? ExitCode.Done : ExitCode.ProblemsFound

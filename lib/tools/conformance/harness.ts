@@ -191,7 +191,7 @@ export async function storedData(
 export function aliasesOf(handle: string): string[] {
   const bytes = Buffer.from(handle, 'base64url')
   const last = [...DIGITS].map((digit) => handle.slice(0, -1) + digit)
-  return last.filter((text) => text !== handle && bytes.equals(Buffer.from(text, 'base64url')))
+  return last.filter((alias) => alias !== handle && bytes.equals(Buffer.from(alias, 'base64url')))
 }
 
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'

@@ -26,8 +26,8 @@ export function unsign(value: string, secrets: readonly string[]): string | null
 
 function decode(value: string): string | null {
   try {
-    const text = decodeURIComponent(value)
-    return text.startsWith(EXPRESS_MARK) ? text.slice(EXPRESS_MARK.length) : text
+    const decoded = decodeURIComponent(value)
+    return decoded.startsWith(EXPRESS_MARK) ? decoded.slice(EXPRESS_MARK.length) : decoded
   } catch {
     return null
   }
