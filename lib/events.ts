@@ -35,7 +35,10 @@ export interface SessionEvents {
   readonly created: SessionEvent
   /** A request came with a valid session. */
   readonly loaded: SessionEvent
-  /** Changes of a session that existed before, or a move of its deadline, are durable. */
+  /**
+   * Changes of a session that existed before are durable; or a move of its deadline, which is
+   * stored up to a second after the response.
+   */
   readonly saved: SessionEvent
   /** A request ended its own session. */
   readonly destroyed: SessionEvent
@@ -55,7 +58,7 @@ export interface SessionEvents {
   readonly reaped: { readonly sessionName: string; readonly deleted: number }
   /** A stored record did not decode and was put aside. */
   readonly quarantined: SessionEvent
-  /** The store could not do something; whoever asked for it got this error. */
+  /** The store could not do something; whoever asked for it got this error, or the log if nobody waits. */
   readonly 'store-error': {
     readonly sessionName: string
     /** Such as `load a session`. */

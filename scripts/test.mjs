@@ -37,6 +37,7 @@ const SLOW = [
   'test/session/interleaving',
   'test/session/rejected-writes',
   'test/session/renewal-races',
+  'test/session/touches',
   'test/http/answers',
   'test/http/attacks',
   'test/http/cookie-form',

@@ -87,7 +87,10 @@ export interface SledSessionOptions {
    * saved, destroyed or renewed explicitly stays so.
    */
   saveOnError?: boolean
-  /** How far a deadline may move before it is stored. Default a tenth of the lifetime, at most 60 s. */
+  /**
+   * How far a deadline may move before it is stored, which no response waits for. Default a tenth of
+   * the lifetime, at most 60 s.
+   */
   touchInterval?: Duration | number
   /** How often expired sessions are deleted; `false` for never. Default 60 s. */
   reapInterval?: Duration | number | false

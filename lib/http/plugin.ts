@@ -7,6 +7,7 @@ import { BackgroundSaves } from '../session/background-saves.js'
 import { type Registration, warnsOnce } from '../session/registration.js'
 import type { Session } from '../session/session.js'
 import { SharedTurns } from '../session/shared-turns.js'
+import { Touches } from '../session/touches.js'
 import { RENEWAL_PATIENCE, type Turns, Turnstile, UPDATE_PATIENCE } from '../session/turnstile.js'
 import { GuardedStore } from '../store/guarded-store.js'
 import { createStore } from '../store/open-store.js'
@@ -45,7 +46,8 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
     warnOnce: warnsOnce(fastify.log),
     updates: new Turnstile(UPDATE_PATIENCE),
     turns: turnsOf(store, fastify.log),
-    background: new BackgroundSaves()
+    background: new BackgroundSaves(),
+    touches: new Touches({ sessionName, store, log: fastify.log, now: options.now })
   }
   try {
     await store.open({
@@ -71,6 +73,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   fastify.addHook('onClose', async () => {
     stopReaper()
     await registration.background.settled()
+    await registration.touches.close()
     await store.close()
     storesInUse.delete(opened)
   })

@@ -143,12 +143,13 @@ export class RequestSessions {
 
   #closed(visit: Visit): void {
     if (visit.closed) return
-    // A response that was hijacked or cut off has stored no touch.
-    const behind =
-      visit.record !== null && whatIsDue('close', visit.record, this.#registration).touch
-    const work = behind ? this.#workOf(visit.reply.request, visit) : visit.work
     visit.closed = true
-    work?.close()
+    const { record, work } = visit
+    if (work !== null) work.close()
+    // A response that was hijacked or cut off has not planned it.
+    else if (record !== null && whatIsDue('close', record, this.#registration).touch) {
+      this.#registration.touches.plan(record)
+    }
   }
 
   #load(request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction): void {
@@ -194,12 +195,14 @@ export class RequestSessions {
     })
   }
 
-  /** Nobody has asked for the session, and neither disk nor browser must hear of the visit. */
+  /** Nobody has asked for the session, and its visitor's browser must not hear of the visit. */
   #hasNothingToSay({ work, record, stale }: Visit): boolean {
     if (work !== null) return false
     if (record === null) return !this.#options.saveUninitialized
     const due = whatIsDue('response', record, this.#registration)
-    return !stale && !due.touch && !due.cookie
+    if (stale || due.cookie || this.#options.alwaysSave) return false
+    if (due.touch) this.#registration.touches.plan(record)
+    return true
   }
 
   #workToSave(request: FastifyRequest): UnitOfWork | null {

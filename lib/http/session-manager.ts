@@ -264,7 +264,7 @@ export class SessionManager {
    * @returns how many were deleted
    */
   async deleteExpired(options: { onProgress?: (deleted: number) => void } = {}): Promise<number> {
-    const { store, log, sessionName } = this.#registration
+    const { store, log, sessionName, touches } = this.#registration
     const { onProgress } = options
     let failure: { error: unknown } | null = null
     // The run may be shared with others, whom an error of this listener does not concern.
@@ -275,6 +275,8 @@ export class SessionManager {
         failure = { error }
       }
     }
+    // The store goes by the deadlines that it knows.
+    await touches.settled()
     const start = elapsed()
     const deleted = await store.deleteExpired(report)
     const milliseconds = Math.round(elapsed() - start)
@@ -312,13 +314,14 @@ export class SessionManager {
    *   `SLED_SESSION_NOT_SUPPORTED` if the store has no files of its own
    */
   async backup(folder: string, options?: LongOperation): Promise<BackupResult> {
-    const { store } = this.#registration
+    const { store, touches } = this.#registration
     if (store.backup === undefined) {
       throw new NotSupportedError(
         'back itself up',
         'Use export(), or what its server has for that.'
       )
     }
+    await touches.settled()
     return store.backup(folder, options)
   }
 
@@ -331,7 +334,13 @@ export class SessionManager {
    * ```
    */
   export(options?: ExportOptions): AsyncGenerator<string> {
-    return exportSessions(this.#registration.store, options)
+    const pieces = exportSessions(this.#registration.store, options)
+    return this.#afterTouches(pieces)
+  }
+
+  async *#afterTouches(pieces: AsyncGenerator<string>): AsyncGenerator<string> {
+    await this.#registration.touches.settled()
+    yield* pieces
   }
 
   /**

@@ -5,38 +5,35 @@ import type { Registration } from './registration.js'
 
 /** What a visit alone, of which nothing else is to be stored, must tell the store and the browser. */
 export interface Due {
-  /** The store's time of last use, or its deadline, is to be written. */
+  /** The store's time of last use, or its deadline, is to be written: in the background. */
   readonly touch: boolean
   /** The cookie is to be sent again. */
   readonly cookie: boolean
-  /** The response counts as activity, whether or not requests do. */
-  readonly activity: boolean
 }
 
 // One object for each answer, and of one shape: every request asks.
-export const NOTHING = due(false, false)
+const NOTHING = due(false, false)
 const TOUCH = due(true, false)
 const COOKIE = due(false, true)
 const BOTH = due(true, true)
-const ALL = due(true, true, true)
 
-function due(touch: boolean, cookie: boolean, activity = false): Due {
-  return { touch, cookie, activity }
+function due(touch: boolean, cookie: boolean): Due {
+  return { touch, cookie }
 }
 
 /**
- * Decides what is due, and is the only place that does. With `alwaysSave` each response stores and
- * sends all; what is left at the close of a response is no response.
+ * Decides what is due, and is the only place that does. With `alwaysSave` each response sends the
+ * cookie; what is left at the close of a response is no response.
  */
 export function whatIsDue(
   at: 'response' | 'close',
   record: SessionRecord,
   registration: Registration
 ): Due {
-  if (at === 'response' && registration.alwaysSave) return ALL
   const interval = touchInterval(record, registration)
   const touch = isStoreBehind(record, interval)
-  const cookie = at === 'response' && isCookieBehind(record, registration, interval)
+  const cookie =
+    at === 'response' && (registration.alwaysSave || isCookieBehind(record, registration, interval))
   if (touch) return cookie ? BOTH : TOUCH
   return cookie ? COOKIE : NOTHING
 }

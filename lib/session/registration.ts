@@ -2,6 +2,7 @@ import type { DeadlineLimits, Expiry } from '../record/expiry.js'
 import type { GuardedStore } from '../store/guarded-store.js'
 import type { StoreLogger } from '../store/session-store.js'
 import type { BackgroundSaves } from './background-saves.js'
+import type { Touches } from './touches.js'
 import type { Turns, Turnstile } from './turnstile.js'
 
 /** What all sessions of one registration have in common. */
@@ -24,6 +25,7 @@ export interface Registration extends DeadlineLimits {
   /** Where requests for exclusive routes queue, by the handle of their session. */
   readonly turns: Turns
   readonly background: BackgroundSaves
+  readonly touches: Touches
 }
 
 export function warnsOnce(log: StoreLogger): Registration['warnOnce'] {

@@ -1,3 +1,4 @@
+import { notesOf } from '../record/notes.js'
 import type { SessionRecord } from '../record/record.js'
 import { noteActivity } from './activity.js'
 import { save } from './saving.js'
@@ -20,6 +21,14 @@ export async function reload(work: UnitOfWork): Promise<void> {
   record.metadata = stored.metadata
   record.createdAt = stored.createdAt
   work.draft = null
+  const notes = notesOf(record)
+  if (hasSameData(record, stored)) notes.storedRevision = notes.revision
+}
+
+function hasSameData({ data, size }: SessionRecord, other: SessionRecord): boolean {
+  if (size !== other.size) return false
+  for (const [key, text] of data) if (other.data.get(key) !== text) return false
+  return true
 }
 
 async function loadAnew(work: UnitOfWork, record: SessionRecord): Promise<void> {

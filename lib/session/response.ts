@@ -1,14 +1,12 @@
 import { notesOf } from '../record/notes.js'
-import type { SessionRecord } from '../record/record.js'
-import { type Due, NOTHING, noteActivity, whatIsDue } from './activity.js'
+import { noteActivity, whatIsDue } from './activity.js'
 import type { Done } from './calls.js'
 import { save, write } from './saving.js'
 import type { CookieAction, UnitOfWork } from './unit-of-work.js'
 
 /** Whether a response may have something to wait for; false is certain. */
 export function mayHaveToCommit(work: UnitOfWork): boolean {
-  if (work.calls !== null || work.closed || work.mayBeModified) return true
-  return work.record !== null && dueFor(work, work.record).touch
+  return work.calls !== null || work.closed || work.mayBeModified || savesAlways(work)
 }
 
 /**
@@ -34,30 +32,34 @@ export function commit(work: UnitOfWork, done: Done): void {
     return
   }
   const record = work.begun
-  const due = record === null ? NOTHING : dueFor(work, record)
-  if (record === null || !(work.isDirty || due.touch)) {
+  const always = savesAlways(work)
+  if (record === null || !(work.isDirty || always)) {
     done(null)
     return
   }
-  if (due.activity) noteActivity(record, work.registration)
+  if (always) noteActivity(record, work.registration)
   write(work, record, done)
 }
 
-/** What a response must say, given that all is saved; the next call says only what is new. */
-export function takeCookieAction(work: UnitOfWork): CookieAction {
+/** With `alwaysSave` each response counts as activity, and stores its session. */
+function savesAlways({ registration, record, stored }: UnitOfWork): boolean {
+  return registration.alwaysSave && stored && record !== null && record.failure === null
+}
+
+/**
+ * What a response must say, given that all that it promises is saved; the next call says only what
+ * is new. That the session was used is left to the background.
+ */
+export function conclude(work: UnitOfWork): CookieAction {
   const { sendsCookie, clearsCookie, begun } = work
   work.sendsCookie = false
   work.clearsCookie = false
   if (begun === null || begun.destroyed || begun.failure !== null || !work.stored) {
     return clearsCookie ? 'clear' : 'none'
   }
-  if (!sendsCookie && !dueFor(work, begun).cookie) return 'none'
+  const due = whatIsDue('response', begun, work.registration)
+  if (due.touch) work.registration.touches.plan(begun)
+  if (!sendsCookie && !due.cookie) return 'none'
   notesOf(begun).toldExpiresAt = begun.expiresAt
   return 'set'
-}
-
-/** Nothing, of a record that is not stored, or no longer stands for what is. */
-function dueFor(work: UnitOfWork, record: SessionRecord): Due {
-  if (!work.stored || record.failure !== null) return NOTHING
-  return whatIsDue('response', record, work.registration)
 }

@@ -106,6 +106,7 @@ export function write(work: UnitOfWork, record: SessionRecord, done: Done): void
   if (changes !== null) noteActivity(record, registration)
   notes.storedSeenAt = record.lastSeenAt
   notes.storedExpiresAt = record.expiresAt
+  registration.touches.drop(record.handle)
   const failed = (error: Error): void => {
     if (work.stored) work.phase = phase
     done(error)

@@ -291,9 +291,9 @@ export class UnitOfWork {
     this.closed = true
     const { record, registration } = this
     if (record === null) return
-    // A response that was hijacked or cut off has stored no touch.
-    if (this.stored && !record.destroyed && whatIsDue('close', record, registration).touch) {
-      this.edit().isDirty = true
+    // A response that was hijacked or cut off has not planned it.
+    if (this.stored && whatIsDue('close', record, registration).touch) {
+      registration.touches.plan(record)
     }
     if (this.mayBeModified) registration.background.start(this)
   }

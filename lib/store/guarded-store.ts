@@ -124,6 +124,14 @@ export class GuardedStore implements SessionStore {
     }
   }
 
+  /**
+   * Saves a record that has changed in nothing but its times. Whether that succeeds or not, and how
+   * long it takes, the record goes on to stand for its session.
+   */
+  touch(record: SessionRecord): Promise<void> {
+    return this.#bound(TOUCH, [record], () => this.#store.save(record, null), false)
+  }
+
   replace(
     old: SessionRecord,
     fresh: SessionRecord,
@@ -215,12 +223,13 @@ export class GuardedStore implements SessionStore {
   #bound<T>(
     operation: string,
     records: readonly SessionRecord[],
-    work: () => Promise<T>
+    work: () => Promise<T>,
+    doubtful = true
   ): Promise<T> {
     const refusal = this.#pending.refuse(operation, records)
     if (refusal !== null) return this.#refuse(operation, refusal)
     return this.#pending
-      .run(operation, records, work)
+      .run(operation, records, work, doubtful)
       .catch((error: unknown) => this.#refuse(operation, error))
   }
 
@@ -250,5 +259,6 @@ export class GuardedStore implements SessionStore {
 const LOAD = 'load a session'
 const READ = 'read a session'
 const SAVE = 'save a session'
+const TOUCH = 'store that a session was used'
 const DESTROY = 'destroy a session'
 const LIST = 'list sessions'

@@ -24,6 +24,8 @@ interface Task {
   /** In bytes; `null` for what only reads. */
   readonly weight: number | null
   readonly since: number
+  /** Whether nobody knows what the records are if it takes too long. */
+  readonly doubtful: boolean
   late: boolean
   reject: (error: unknown) => void
 }
@@ -79,13 +81,19 @@ export class PendingWork {
    * Does something, and rejects if it takes too long.
    *
    * @param records what it writes; none if it only reads
+   * @param doubtful whether what they are is in doubt then
    */
-  run<T>(operation: string, records: readonly SessionRecord[], work: () => Promise<T>): Promise<T> {
+  run<T>(
+    operation: string,
+    records: readonly SessionRecord[],
+    work: () => Promise<T>,
+    doubtful = true
+  ): Promise<T> {
     // Called in here, so that a store that throws makes a promise that rejects.
     return new Promise<T>((resolve, reject) => {
       const working = work()
       const weight = records.length === 0 ? null : this.#weigh(records)
-      const task = { operation, records, weight, since: this.#ticks, late: false, reject }
+      const task = { operation, records, weight, since: this.#ticks, doubtful, late: false, reject }
       this.#begin(task)
       working.then(
         (value) => {
@@ -150,7 +158,7 @@ export class PendingWork {
   #giveUp(task: Task): void {
     task.late = true
     const error = new StoreUnavailableError(`${task.operation} in ${this.#timeout} ms`)
-    for (const record of task.records) {
+    for (const record of task.doubtful ? task.records : []) {
       record.failure ??= error
       this.#uncertain.add(record.handle)
     }

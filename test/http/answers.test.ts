@@ -81,7 +81,7 @@ test('a visitor whose touch is due is answered as without the plugin', async (t)
     clock.advance({ seconds: 61 })
     t.same(await get(name, cookie), outcome, name)
     const [session] = await app.sessions.list('ann')
-    t.equal(session?.lastSeenAt.getTime(), clock.time, `${name}: it was stored`)
+    t.equal(session?.lastSeenAt.getTime(), clock.time, `${name}: it counts`)
   }
 })
 

@@ -3,6 +3,7 @@ import { MemoryStore, onInactivity } from '../../lib/index.js'
 import { createSessionId, handleOf } from '../../lib/record/handle.js'
 import { BackgroundSaves } from '../../lib/session/background-saves.js'
 import { Session as SessionClass } from '../../lib/session/session.js'
+import { Touches } from '../../lib/session/touches.js'
 import { Turnstile } from '../../lib/session/turnstile.js'
 import { UnitOfWork } from '../../lib/session/unit-of-work.js'
 import { GuardedStore } from '../../lib/store/guarded-store.js'
@@ -84,6 +85,7 @@ function sessionWith(maxWait: number): SessionClass {
     },
     ...{ rolling: true, alwaysSave: false, touchInterval: null, maxRecordSize: 1000 },
     ...{ sessionEndLimit: 1000, absoluteTimeout: null, background: new BackgroundSaves() },
+    touches: new Touches({ sessionName: 'session', store, log, now: Date.now }),
     updates: new Turnstile({ maxQueue: Number.POSITIVE_INFINITY, maxWait }),
     turns: new Turnstile()
   }

@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { cookieLifetime } from '../../session/activity.js'
-import { takeCookieAction } from '../../session/response.js'
+import { conclude } from '../../session/response.js'
 import type { UnitOfWork } from '../../session/unit-of-work.js'
 import { type CookieAttributes, setCookieHeader } from './attributes.js'
 import { keepFromSharedCaches } from './caching.js'
@@ -12,7 +12,7 @@ export function sendCookie(
   reply: FastifyReply,
   { cookie, noStore }: { readonly cookie: CookieAttributes; readonly noStore: boolean }
 ): void {
-  const action = takeCookieAction(work)
+  const action = conclude(work)
   if (action === 'none') return
   const { registration } = work
   const secure = cookie.secure === 'auto' ? request.protocol === 'https' : cookie.secure

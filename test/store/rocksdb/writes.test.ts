@@ -9,6 +9,7 @@ import {
   temporaryFolder
 } from '../../support/app.js'
 import { countKind, openApplicationDatabase, readDatabase } from '../../support/rocksdb.js'
+import { settle } from '../../support/touches.js'
 
 test('requests that change nothing write nothing, and without a cookie read nothing', async (t) => {
   const { db, traffic } = await openApplicationDatabase(await temporaryFolder(t))
@@ -71,6 +72,8 @@ test('touches are stored, and the cookie sent again, only when touchInterval has
     const before = traffic.writes
     const response = await fetch(`${url}/reads`, { headers: { cookie } })
     t.equal(await response.text(), '100000', 'the deadline in memory is exact')
+    t.equal(traffic.writes, before, 'the response has waited for no write')
+    await settle(app)
     return { wrote: traffic.writes - before, sent: response.headers.getSetCookie() }
   }
 
