@@ -400,7 +400,7 @@ test('wrong arguments are refused and change nothing', async (t) => {
       })
     }
     for (const key of [5, null, undefined, {}, Symbol('s')] as unknown as string[]) {
-      const refused = { code: 'SLED_SESSION_VALUE_NOT_STORABLE', message: /key.*text/ }
+      const refused = { code: 'SLED_SESSION_VALUE_NOT_STORABLE', message: /key.*string/ }
       t.throws(() => session.set(key, 1), refused)
       await t.rejects(
         session.update(key, () => 1),

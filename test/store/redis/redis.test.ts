@@ -209,7 +209,7 @@ test('a client that does not answer in time is a client that fails', async (t) =
 })
 
 const REFUSALS = {
-  'a full server': ['--maxmemory', '1', '--maxmemory-registration', 'noeviction'],
+  'a full server': ['--maxmemory', '1', '--maxmemory-policy', 'noeviction'],
   'a server without scripts': ['--rename-command', 'EVALSHA', '']
 }
 
