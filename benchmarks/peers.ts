@@ -115,6 +115,16 @@ function sledOnLmdb(options: SledSessionOptions = {}): Peer {
   })
 }
 
+/** On the Redis whose URL is in the environment. */
+const sledOnRedis: Peer = onFastify(getSet, async (app) => {
+  const { sledSession } = (await import('../dist/index.js' as string)) as { sledSession: Plugin }
+  const { RedisStore } = (await import('../dist/redis.js' as string)) as {
+    RedisStore: new (options: object) => unknown
+  }
+  const store = new RedisStore({ client: await connectRedis() })
+  await app.register(sledSession, { store, secure: false } as object)
+})
+
 function fastifySession(store?: () => Promise<unknown>): Peer {
   return onFastify(getSet, async (app) => {
     await app.register(await load<Plugin>('@fastify/cookie'))
@@ -135,17 +145,19 @@ const secureSession = onFastify(statelessAccess, async (app) => {
   await app.register(await load<Plugin>('@fastify/secure-session'), options as object)
 })
 
-/** A store on the Redis whose URL is in the environment. */
-async function redisStore(): Promise<unknown> {
+/** Of the Redis whose URL is in the environment. */
+async function connectRedis(): Promise<unknown> {
   const { createClient } = (await import('redis' as string)) as {
     createClient(options: object): { connect(): Promise<unknown> }
   }
+  return createClient({ url: process.env.REDIS_URL }).connect()
+}
+
+async function redisStore(): Promise<unknown> {
   const { RedisStore } = (await import('connect-redis' as string)) as {
     RedisStore: new (options: object) => unknown
   }
-  const client = createClient({ url: process.env.REDIS_URL })
-  await client.connect()
-  return new RedisStore({ client })
+  return new RedisStore({ client: await connectRedis() })
 }
 
 async function fileStore(session: unknown): Promise<unknown> {
@@ -177,6 +189,8 @@ export const PEERS: Record<string, Peer> = {
   // For cores.ts, which compares numbers of processes, and page-faults.ts.
   [`${ours} on LMDB`]: sledOnLmdb(),
   [`${ours} on LMDB, not rolling`]: sledOnLmdb({ rolling: false }),
+  // For redis.ts, beside '@fastify/session, Redis'.
+  [`${ours} on Redis`]: sledOnRedis,
   // The same plugin on databases that fill.ts has filled; see workloads.ts.
   [`${ours}, 1M stored`]: sled({ rolling: false, memory: COLD_MEMORY }, 'COLD_FOLDER'),
   [`${ours}, 1M stored, rolling`]: sled({ memory: COLD_MEMORY }, 'COLD_FOLDER'),

@@ -7,6 +7,7 @@ import type { CrashTotal } from './crash.js'
 import type { DeployRow } from './deploy.js'
 import { ORIGINAL_TABLES, type OriginalResults } from './original/tables.js'
 import type { PageFaultRow } from './page-faults.js'
+import { REDIS_TABLES, type RedisResult } from './redis-tables.js'
 import type { Spread } from './statistics.js'
 import type { StoreRow } from './store.js'
 
@@ -168,6 +169,12 @@ export const TABLES: Record<string, () => Promise<string>> = {
   'page-faults': pageFaultTable,
   'profile-counter': () => profileTable('counter'),
   'profile-create': () => profileTable('create'),
+  ...Object.fromEntries(
+    Object.entries(REDIS_TABLES).map(([name, make]) => [
+      name,
+      async () => make((await readResult('redis')) as RedisResult)
+    ])
+  ),
   ...Object.fromEntries(
     Object.entries(ORIGINAL_TABLES).map(([name, make]) => [
       name,

@@ -35,7 +35,7 @@ export interface Visitor {
   cookie: string
 }
 
-const compared = (peer: string): boolean => !/stored|reaping|LMDB/.test(peer)
+const compared = (peer: string): boolean => !/stored|reaping|on LMDB|on Redis/.test(peer)
 
 function cannon(path: string, firstVisit: string | null): Workload['run'] {
   return async (server, { seconds }) => {
