@@ -12,47 +12,59 @@ export interface RedisProcess {
   thaw(): void
   /** Ends it at once. */
   kill(): Promise<void>
-  /** Starts it again, empty, on the same port. */
+  /** Starts it again on the same port: empty, unless its options make it keep something. */
   restart(): Promise<void>
   stop(): Promise<void>
 }
 
-/** Starts one; `options` are arguments of redis-server. */
-export async function startRedis(options: string[] = []): Promise<RedisProcess> {
-  const port = await freePort()
+/** Starts one; `options` are arguments of redis-server, of which the last one holds. */
+export async function startRedis(options: string[] = [], onPort?: number): Promise<RedisProcess> {
+  const port = onPort ?? (await freePort())
   const fixed = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
-  let server = await start(port, [...fixed, ...options])
-  const kill = async (): Promise<void> => {
-    if (server.exitCode !== null || server.signalCode !== null) return
-    const exited = once(server, 'exit')
-    server.kill('SIGKILL')
-    await exited
-  }
+  let server = await startServer(port, [...fixed, ...options])
   return {
     url: `redis://127.0.0.1:${port}`,
     port,
-    freeze: () => void server.kill('SIGSTOP'),
-    thaw: () => void server.kill('SIGCONT'),
-    kill,
+    freeze: () => server.signal('SIGSTOP'),
+    thaw: () => server.signal('SIGCONT'),
+    kill: () => server.kill(),
     async restart() {
-      await kill()
-      server = await start(port, [...fixed, ...options])
+      await server.kill()
+      server = await startServer(port, [...fixed, ...options])
     },
-    stop: kill
+    stop: () => server.kill()
   }
 }
 
-async function start(port: number, args: string[]): Promise<ChildProcess> {
+/** Those that run: a test that ends without its teardown must not leave them behind. */
+const running = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const server of running) server.kill('SIGKILL')
+})
+
+/** Starts redis-server with these arguments; resolves when it accepts connections. */
+export async function startServer(port: number, args: string[]) {
   const server = spawn('redis-server', args, { stdio: 'ignore' })
+  running.add(server)
+  server.once('exit', () => running.delete(server))
   const failed = once(server, 'error').then(([error]) => {
     throw new Error('redis-server cannot be started: is it installed?', { cause: error })
   })
   await Promise.race([accepts(port), failed])
-  return server
+  return {
+    signal: (signal: NodeJS.Signals): void => void server.kill(signal),
+    /** Ends it at once. */
+    async kill(): Promise<void> {
+      if (server.exitCode !== null || server.signalCode !== null) return
+      const exited = once(server, 'exit')
+      server.kill('SIGKILL')
+      await exited
+    }
+  }
 }
 
 async function accepts(port: number): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
+  for (let attempt = 0; attempt < 500; attempt++) {
     const socket = connect(port, '127.0.0.1')
     const connected = await once(socket, 'connect').then(
       () => true,
@@ -60,7 +72,7 @@ async function accepts(port: number): Promise<void> {
     )
     socket.destroy()
     if (connected) return
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await new Promise((resolve) => setTimeout(resolve, 20))
   }
   throw new Error('redis-server does not start')
 }
