@@ -10,6 +10,8 @@ export class RecordNotes {
   storedExpiresAt: number
   /** As the visitor's cookie was last told. */
   toldExpiresAt: number
+  /** How many writes of it the store has not answered yet. */
+  writes = 0
 
   constructor({ lastSeenAt, expiresAt }: SessionRecord) {
     this.storedSeenAt = lastSeenAt

@@ -3,7 +3,7 @@ import { handleOf } from '../record/handle.js'
 import { readOptions } from '../record/option.js'
 import type { SessionRecord } from '../record/record.js'
 import { LONG_OPERATION } from './long-operation.js'
-import { PendingWork } from './pending-work.js'
+import { type Doubt, PendingWork } from './pending-work.js'
 import type { LeftOut, SessionChanges, SessionStore } from './session-store.js'
 import { folder, STORE_TIMEOUT } from './store-options.js'
 
@@ -47,7 +47,7 @@ export class GuardedStore implements SessionStore {
   constructor(store: SessionStore, { timeout = STORE_TIMEOUT, onFailure }: GuardOptions = {}) {
     this.#store = store
     this.#onFailure = onFailure
-    this.#pending = new PendingWork(timeout)
+    this.#pending = new PendingWork(timeout, (operation, error) => this.#failure(operation, error))
     this.writers = store.writers
     this.open = store.open.bind(store)
     this.create = store.create.bind(store)
@@ -114,14 +114,8 @@ export class GuardedStore implements SessionStore {
     return this.#bound(READ, [], () => this.#store.read(handle))
   }
 
-  async save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
-    try {
-      await this.#bound(SAVE, [record], () => this.#store.save(record, changes))
-    } catch (error) {
-      // The record has what the store does not: no later request may build on it.
-      record.failure ??= error as Error
-      throw error
-    }
+  save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
+    return this.#bound(SAVE, [record], () => this.#store.save(record, changes), 'failed')
   }
 
   /**
@@ -129,7 +123,7 @@ export class GuardedStore implements SessionStore {
    * long it takes, the record goes on to stand for its session.
    */
   touch(record: SessionRecord): Promise<void> {
-    return this.#bound(TOUCH, [record], () => this.#store.save(record, null), false)
+    return this.#bound(TOUCH, [record], () => this.#store.save(record, null), 'never')
   }
 
   replace(
@@ -215,22 +209,19 @@ export class GuardedStore implements SessionStore {
     loading: SessionRecord | null | Promise<SessionRecord | null>
   ): SessionRecord | null | Promise<SessionRecord | null> {
     if (!(loading instanceof Promise)) return loading
-    return this.#pending
-      .run(LOAD, [], () => loading)
-      .catch((error: unknown) => this.#refuse(LOAD, error))
+    return this.#pending.run(LOAD, [], () => loading)
   }
 
   #bound<T>(
     operation: string,
     records: readonly SessionRecord[],
     work: () => Promise<T>,
-    doubtful = true
+    doubt?: Doubt
   ): Promise<T> {
     const refusal = this.#pending.refuse(operation, records)
-    if (refusal !== null) return this.#refuse(operation, refusal)
-    return this.#pending
-      .run(operation, records, work, doubtful)
-      .catch((error: unknown) => this.#refuse(operation, error))
+    if (refusal === null) return this.#pending.run(operation, records, work, doubt)
+    if (doubt === 'failed') for (const record of records) record.failure ??= refusal
+    return this.#refuse(operation, refusal)
   }
 
   async #ask<T>(operation: string, work: () => Promise<T>): Promise<T> {

@@ -1,4 +1,5 @@
 import { StoreUnavailableError } from '../errors.js'
+import { notesOf } from '../record/notes.js'
 import type { SessionRecord } from '../record/record.js'
 import { clearInterval, setInterval } from '../timers.js'
 
@@ -16,18 +17,23 @@ const MOST_WRITING = 64 * 1024 * 1024
 /** The most reads that may wait. They hold no record until the store answers. */
 const MOST_READING = 16_384
 
+/**
+ * When the records of a call no longer stand for what is stored: when it fails, as they have what the
+ * store does not; when it takes too long, as nobody knows how it ends; or never.
+ */
+export type Doubt = 'failed' | 'late' | 'never'
+
 /** A call that the store has not answered yet. */
 interface Task {
   readonly operation: string
   /** What the store writes; none if it only reads. */
   readonly records: readonly SessionRecord[]
-  /** In bytes; `null` for what only reads. */
-  readonly weight: number | null
+  /** In bytes; 0 for what only reads. */
+  readonly weight: number
   readonly since: number
-  /** Whether nobody knows what the records are if it takes too long. */
-  readonly doubtful: boolean
+  readonly doubt: Doubt
   late: boolean
-  reject: (error: unknown) => void
+  fail: (error: unknown) => void
 }
 
 /**
@@ -40,19 +46,22 @@ interface Task {
 export class PendingWork {
   /** In the order in which they came, so the oldest is first. */
   readonly #tasks = new Set<Task>()
-  /** By handle: how many writes of a session have not ended. */
-  readonly #writing = new Map<string, number>()
-  /** Handles of the sessions with a write that took too long. */
-  readonly #uncertain = new Set<string>()
+  /** By handle of a session with a write that took too long: how many of its writes have not ended. */
+  readonly #uncertain = new Map<string, number>()
   #writingBytes = 0
   #reading = 0
   readonly #timeout: number
+  readonly #explain: (operation: string, error: unknown) => Error
   #ticks = 0
   #timer: NodeJS.Timeout | null = null
 
-  /** @param timeout in ms */
-  constructor(timeout: number) {
+  /**
+   * @param timeout in ms
+   * @param explain makes what a caller gets of what the store has thrown; called once for each failure
+   */
+  constructor(timeout: number, explain: (operation: string, error: unknown) => Error) {
     this.#timeout = timeout
+    this.#explain = explain
   }
 
   /** Whether any session may be read: then a load by id needs no hash here. */
@@ -81,65 +90,66 @@ export class PendingWork {
    * Does something, and rejects if it takes too long.
    *
    * @param records what it writes; none if it only reads
-   * @param doubtful whether what they are is in doubt then
    */
   run<T>(
     operation: string,
     records: readonly SessionRecord[],
     work: () => Promise<T>,
-    doubtful = true
+    doubt: Doubt = 'late'
   ): Promise<T> {
-    // Called in here, so that a store that throws makes a promise that rejects.
     return new Promise<T>((resolve, reject) => {
-      const working = work()
-      const weight = records.length === 0 ? null : this.#weigh(records)
-      const task = { operation, records, weight, since: this.#ticks, doubtful, late: false, reject }
+      const fail = (error: unknown): void => {
+        const failure = this.#explain(operation, error)
+        if (doubt === 'failed') for (const record of records) record.failure ??= failure
+        reject(failure)
+      }
+      let working: Promise<T>
+      try {
+        working = work()
+      } catch (error) {
+        fail(error)
+        return
+      }
+      const weight = weigh(records)
+      const task = { operation, records, weight, since: this.#ticks, doubt, late: false, fail }
       this.#begin(task)
       working.then(
         (value) => {
           this.#end(task)
           // After an earlier write of the record was given up, the store has left this one out.
-          const failure = records.find((record) => record.failure !== null)?.failure ?? null
+          const failure = failureOf(records)
           if (failure === null) resolve(value)
-          else reject(failure)
+          else if (!task.late) fail(failure)
         },
         (error: unknown) => {
           this.#end(task)
-          reject(error)
+          if (!task.late) fail(error)
         }
       )
     })
   }
 
-  /** Parallel saves of one session share its record, and the store shares its bytes. */
-  #weigh(records: readonly SessionRecord[]): number {
-    let weight = WEIGHT_OF_ONE
-    for (const { handle, size } of records) if (!this.#writing.has(handle)) weight += size
-    return weight
-  }
-
   #begin(task: Task): void {
     this.#tasks.add(task)
-    if (task.weight === null) this.#reading++
-    else this.#writingBytes += task.weight
-    for (const { handle } of task.records) {
-      this.#writing.set(handle, (this.#writing.get(handle) ?? 0) + 1)
-    }
+    this.#writingBytes += task.weight
+    if (task.records.length === 0) this.#reading++
+    else for (const record of task.records) notesOf(record).writes++
     this.#timer ??= setInterval(() => this.#tick(), this.#timeout / TICKS).unref()
   }
 
   #end(task: Task): void {
     this.#tasks.delete(task)
-    if (task.weight === null) this.#reading--
-    else this.#writingBytes -= task.weight
-    for (const { handle } of task.records) {
-      const left = (this.#writing.get(handle) ?? 1) - 1
-      if (left > 0) this.#writing.set(handle, left)
-      else {
-        this.#writing.delete(handle)
-        this.#uncertain.delete(handle)
-      }
-    }
+    this.#writingBytes -= task.weight
+    if (task.records.length === 0) this.#reading--
+    else for (const record of task.records) this.#ended(record)
+  }
+
+  #ended(record: SessionRecord): void {
+    notesOf(record).writes--
+    const left = this.#uncertain.get(record.handle)
+    if (left === undefined) return
+    if (left > 1) this.#uncertain.set(record.handle, left - 1)
+    else this.#uncertain.delete(record.handle)
   }
 
   #tick(): void {
@@ -149,21 +159,46 @@ export class PendingWork {
       this.#timer = null
       return
     }
+    const late: Task[] = []
     for (const task of this.#tasks) {
-      if (this.#ticks - task.since <= TICKS) return
-      if (!task.late) this.#giveUp(task)
+      if (this.#ticks - task.since <= TICKS) break
+      if (!task.late) late.push(task)
     }
+    if (late.length > 0) this.#giveUp(late)
   }
 
-  #giveUp(task: Task): void {
-    task.late = true
-    const error = new StoreUnavailableError(`${task.operation} in ${this.#timeout} ms`)
-    for (const record of task.doubtful ? task.records : []) {
-      record.failure ??= error
-      this.#uncertain.add(record.handle)
+  #giveUp(late: readonly Task[]): void {
+    const writes = new Map<string, number>()
+    for (const { doubt, records } of late) {
+      if (doubt !== 'never') for (const { handle } of records) writes.set(handle, 0)
     }
-    task.reject(error)
+    for (const { records } of this.#tasks) {
+      for (const { handle } of records) {
+        const counted = writes.get(handle)
+        if (counted !== undefined) writes.set(handle, counted + 1)
+      }
+    }
+    for (const [handle, count] of writes) this.#uncertain.set(handle, count)
+    for (const task of late) {
+      task.late = true
+      const error = new StoreUnavailableError(`${task.operation} in ${this.#timeout} ms`)
+      if (task.doubt !== 'never') for (const record of task.records) record.failure ??= error
+      task.fail(error)
+    }
   }
+}
+
+/** Parallel saves of one session share its record, and the store shares its bytes. */
+function weigh(records: readonly SessionRecord[]): number {
+  if (records.length === 0) return 0
+  let weight = WEIGHT_OF_ONE
+  for (const record of records) if (notesOf(record).writes === 0) weight += record.size
+  return weight
+}
+
+function failureOf(records: readonly SessionRecord[]): Error | null {
+  for (const { failure } of records) if (failure !== null) return failure
+  return null
 }
 
 function tooMany(operation: string): Error {

@@ -43,6 +43,9 @@ function isHeaders(value: unknown): value is Record<string, unknown> {
 }
 
 function isPrivate(directives: unknown): boolean {
-  const list = String(directives ?? '').split(',')
+  // What nearly all have needs no parsing: nothing yet, and then what is set here.
+  if (directives === undefined) return false
+  if (directives === 'no-store') return true
+  const list = String(directives).split(',')
   return list.some((directive) => /^\s*(?:no-store|private)\s*$/i.test(directive))
 }
