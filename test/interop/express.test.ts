@@ -6,7 +6,7 @@ import expressSession from 'express-session'
 import Fastify, { type FastifyPluginCallback, type FastifyRequest } from 'fastify'
 import { type Test, test } from 'tap'
 import { type ExpressStore, type ExpressStoreOptions, toExpressStore } from '../../lib/express.js'
-import { openSessionStore } from '../../lib/index.js'
+import { MemoryStore, openSessionStore } from '../../lib/index.js'
 import { handleOf } from '../../lib/record/handle.js'
 import { cookieOf, temporaryFolder } from '../support/app.js'
 import { readDatabase } from '../support/rocksdb.js'
@@ -240,4 +240,27 @@ test('failures reach the callback, and the end is told', async (t) => {
   await t.rejects(ask((done) => store.get('some', done)))
   await t.rejects(ask<void>((done) => store.set('some', { cookie: {} }, done)))
   t.doesNotThrow(() => store.set('some', { cookie: {} }))
+})
+
+test("what a store of one's own throws is ours when it reaches the callback", async (t) => {
+  class Failing extends MemoryStore {
+    override loadByHandle(): never {
+      throw new Error('disk on fire')
+    }
+
+    override async putRecords(): Promise<void> {
+      throw new Error('disk on fire')
+    }
+  }
+  const store = toExpressStore(new Failing(), { reapInterval: false })
+  t.teardown(() => store.close())
+  const refused = { code: 'SLED_SESSION_STORE_UNAVAILABLE', cause: { message: 'disk on fire' } }
+  await t.rejects(
+    ask((done) => store.get('some', done)),
+    refused
+  )
+  await t.rejects(
+    ask<void>((done) => store.set('some', { cookie: {} }, done)),
+    refused
+  )
 })

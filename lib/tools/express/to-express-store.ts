@@ -8,6 +8,7 @@ import {
   readOptions,
   refuse
 } from '../../record/option.js'
+import { GuardedStore } from '../../store/guarded-store.js'
 import type { SessionStore } from '../../store/session-store.js'
 import { sessionStore } from '../../store/store-options.js'
 import {
@@ -66,9 +67,9 @@ export function toExpressStore(
   store: SessionStore,
   options: ExpressStoreOptions = {}
 ): ExpressStore {
-  sessionStore(store, 'store')
+  const guarded = GuardedStore.of(sessionStore(store, 'store'))
   const { Store, sessionEndLimit, reapInterval, now } = readOptions(OPTIONS, options)
-  return createExpressStore(store, {
+  return createExpressStore(guarded, {
     Store: Store ?? installedStoreClass(),
     sessionEndLimit,
     reapInterval: reapInterval ?? false,
