@@ -1,7 +1,9 @@
 export type {
   IORedisClient,
+  IORedisCluster,
   NodeRedisClient,
   NodeRedisCluster,
+  NodeRedisSentinel,
   RedisClient
 } from './store/redis/client.js'
 export { connectRedisStore, type OwnRedisStore } from './store/redis/connect.js'

@@ -54,6 +54,7 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
       now: options.now,
       log: fastify.log,
       timeout: options.storeTimeout,
+      maxRecordSize: options.maxRecordSize,
       onQuarantine: (handle) => announce(events.quarantined, sessionName, handle)
     })
   } catch (error) {
@@ -69,7 +70,11 @@ async function plugin(fastify: FastifyInstance, given: SledSessionOptions): Prom
   sessions.install(fastify)
   installExclusiveRoutes(fastify, sessions)
 
-  const stopReaper = startReaper(manager, options.reapInterval, fastify.log)
+  const stopReaper = startReaper(
+    manager,
+    store.expiresByItself ? null : options.reapInterval,
+    fastify.log
+  )
   fastify.addHook('onClose', async () => {
     stopReaper()
     await registration.background.settled()

@@ -27,6 +27,7 @@ export interface GuardOptions {
  */
 export class GuardedStore implements SessionStore {
   readonly writers: SessionStore['writers']
+  readonly expiresByItself: boolean
   readonly #store: SessionStore
   readonly #onFailure: GuardOptions['onFailure']
   readonly #pending: PendingWork
@@ -49,6 +50,7 @@ export class GuardedStore implements SessionStore {
     this.#onFailure = onFailure
     this.#pending = new PendingWork(timeout, (operation, error) => this.#failure(operation, error))
     this.writers = store.writers
+    this.expiresByItself = store.expiresByItself ?? false
     this.open = store.open.bind(store)
     this.create = store.create.bind(store)
     const { compareAndSet, takeLease, releaseLease, discard } = store

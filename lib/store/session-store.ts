@@ -20,6 +20,12 @@ export interface StoreContext {
    * silent gives up by then itself, so that nothing is left waiting for an answer.
    */
   readonly timeout?: number
+  /**
+   * How large the data of a session may become, in bytes; default no limit. Each request keeps to
+   * it by what it knows; a store that merges what several have changed refuses what is too much in
+   * all, with `SLED_SESSION_TOO_LARGE`.
+   */
+  readonly maxRecordSize?: number
   /** To be told the handle of each record that did not decode and was put aside. */
   readonly onQuarantine?: (handle: string) => void
 }
@@ -59,6 +65,12 @@ export type SessionChanges = ReadonlyMap<string, string | undefined>
 export interface SessionStore {
   /** Who writes what this store holds: this process alone, or several. */
   readonly writers: 'one' | 'several'
+
+  /**
+   * Whether what is past its time goes by itself, so that nobody need call `deleteExpired` now and
+   * then. Default false.
+   */
+  readonly expiresByItself?: boolean
 
   /** Called once, before the first request. Fails the registration if it rejects. */
   open(context: StoreContext): Promise<void>
@@ -259,7 +271,8 @@ export interface SessionStore {
   /**
    * Stores sessions as they are, times, principal and metadata included, all of them or none, and
    * resolves when that is durable. One that is stored already is replaced, and what requests under
-   * way have changed of it is not saved any more. Give it batches: it takes them as one write.
+   * way have changed of it is not saved any more. Give it batches: it takes them as one write. If it
+   * rejects, a store that is spread over several servers may have stored some of them.
    *
    * ```ts
    * await store.putRecords(batch)

@@ -89,7 +89,7 @@ test('LMDB', async (t) => {
 
 /** A client whose server is out of memory, or whose connection is lost, when told so. */
 function redisPlace(client: RedisClient, raw: (...args: string[]) => Promise<unknown>): StorePlace {
-  const prefix = `{${randomUUID()}}:`
+  const prefix = `${randomUUID()}:`
   let cut = false
   const send = async (...args: string[]): Promise<unknown> => {
     if (cut) throw new Error('Connection is closed.')
@@ -110,7 +110,7 @@ function redisPlace(client: RedisClient, raw: (...args: string[]) => Promise<unk
       await raw('CONFIG', 'SET', 'maxmemory', '0')
     },
     async damage(handle) {
-      await raw('HSET', `${prefix}session:${handle}`, '=counter', '0 {"half')
+      await raw('APPEND', `${prefix}{${handle}}`, '{"half')
     }
   }
 }

@@ -29,7 +29,7 @@ export const CLIENTS: Record<string, (t: Test, url: string) => Promise<RedisClie
 
 /** A prefix for the keys of one test. */
 export function somePrefix(): string {
-  return `{${randomUUID()}}:`
+  return `${randomUUID()}:`
 }
 
 /** An application whose sessions are on a Redis. */

@@ -47,5 +47,5 @@ async function shareServer(own: Claimant, other: Claimant): Promise<boolean> {
   const key = own.keys.probe(randomBytes(9).toString('base64url'))
   await own.server.leaveMark(key)
   // A store whose client reaches no server is no rival: the client may have been closed long ago.
-  return other.server.takeMark(key).catch(() => false)
+  return other.server.delete(key).catch(() => false)
 }

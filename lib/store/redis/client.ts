@@ -7,54 +7,131 @@ export interface NodeRedisClient {
   sendCommand(args: string[]): Promise<unknown>
 }
 
+/** A client of `redis` (node-redis) 5 or later: `createSentinel`. */
+export interface NodeRedisSentinel {
+  readonly isReady?: boolean
+  getMasterNode(): unknown
+  sendCommand(isReadonly: boolean, args: string[]): Promise<unknown>
+}
+
 /** A client of `redis` (node-redis) 5 or later: `createCluster`. */
 export interface NodeRedisCluster {
   readonly masters: readonly unknown[]
+  nodeClient(node: never): unknown
   sendCommand(firstKey: string, isReadonly: boolean, args: string[]): Promise<unknown>
 }
 
-/** A client of `ioredis` 5 or later: `new Redis` or `new Redis.Cluster`. */
+/** A client of `ioredis` 5 or later, or of `iovalkey`: `new Redis`. */
 export interface IORedisClient {
   readonly status: string
   call(command: string, ...args: string[]): Promise<unknown>
 }
 
-/** The application's client, connected; the store neither opens nor closes it. */
-export type RedisClient = NodeRedisClient | NodeRedisCluster | IORedisClient
+/** A client of `ioredis` 5 or later, or of `iovalkey`: `new Cluster`. */
+export interface IORedisCluster extends IORedisClient {
+  nodes(role: 'master'): IORedisClient[]
+}
 
-/** Sends one command and resolves to its reply. `key` is one of its keys, for clusters. */
+/** The application's client, connected; the store neither opens nor closes it. */
+export type RedisClient =
+  | NodeRedisClient
+  | NodeRedisSentinel
+  | NodeRedisCluster
+  | IORedisClient
+  | IORedisCluster
+
+/** Sends one command and resolves to its reply. `key` is its key, for clusters. */
 export type SendCommand = (key: string, args: string[]) => Promise<unknown>
 
+/** Sends one command to one server. */
+export type SendToNode = (args: string[]) => Promise<unknown>
+
+/** What the store needs of a client. */
+export interface Connection {
+  readonly isCluster: boolean
+  readonly send: SendCommand
+  /** The servers that have the keys, each once. */
+  masters(): Promise<SendToNode[]>
+}
+
 /**
- * How to send a command through a client. While the client is not connected it fails at once, as
+ * How to send commands through a client. While the client is not connected they fail at once, as
  * clients by themselves would queue commands until the server is back; and what takes longer
  * than `timeout`, in ms, fails too. Requests then get a 503 instead of hanging.
  *
  * @throws {InvalidOptionError} for what is no known client
  */
-export function commandSender(client: RedisClient, timeout: () => number): SendCommand {
-  const send = adapt(client)
-  return (key, args) => {
-    if (!isConnected(client)) return Promise.reject(new Error('the client is not connected'))
-    return within(timeout(), send(key, args))
+export function connectionOf(client: RedisClient, timeout: () => number): Connection {
+  const { isCluster, send, masters } = adapt(client)
+  const guard = <Args extends unknown[]>(ask: (...args: Args) => Promise<unknown>) => {
+    return (...args: Args): Promise<unknown> => {
+      if (!isConnected(client)) return Promise.reject(new Error('the client is not connected'))
+      return within(timeout(), ask(...args))
+    }
+  }
+  return {
+    isCluster,
+    send: guard(send),
+    masters: async () => (await masters()).map(guard)
   }
 }
 
-/** As `commandSender`, for the first command: a client that is about to connect may queue it. */
+/** As a connection's `send`, for the first command: a client that is about to connect may queue it. */
 export function firstCommand(
   client: RedisClient,
   timeout: number,
   key: string,
   args: string[]
 ): Promise<unknown> {
-  return within(timeout, adapt(client)(key, args))
+  return within(timeout, adapt(client).send(key, args))
 }
 
-function adapt(client: RedisClient): SendCommand {
-  if ('call' in client) return (_key, [name = '', ...args]) => client.call(name, ...args)
-  if ('masters' in client) return (key, args) => client.sendCommand(key, false, args)
-  if (typeof client.sendCommand === 'function') return (_key, args) => client.sendCommand(args)
+/** Whether the server has answered, and so has done nothing. Its errors begin with a code. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof Error && /^[A-Z]{2,} /.test(error.message)
+}
+
+function adapt(client: RedisClient): Connection {
+  if ('call' in client) return adaptIORedis(client)
+  if ('masters' in client) return adaptNodeRedisCluster(client)
+  if ('getMasterNode' in client) return single((args) => client.sendCommand(false, args))
+  if (typeof client.sendCommand === 'function') return single((args) => client.sendCommand(args))
   throw new InvalidOptionError('client', 'must be a client of "redis" or "ioredis"')
+}
+
+function single(send: SendToNode): Connection {
+  return {
+    isCluster: false,
+    send: (_key, args) => send(args),
+    masters: () => Promise.resolve([send])
+  }
+}
+
+function adaptIORedis(client: IORedisClient | IORedisCluster): Connection {
+  const toNode = (node: IORedisClient): SendToNode => {
+    return ([name = '', ...args]) => node.call(name, ...args)
+  }
+  const all = single(toNode(client))
+  if (!('nodes' in client)) return all
+  return { ...all, isCluster: true, masters: async () => client.nodes('master').map(toNode) }
+}
+
+function adaptNodeRedisCluster(client: NodeRedisCluster): Connection {
+  if (typeof client.nodeClient !== 'function') {
+    throw new InvalidOptionError(
+      'client',
+      'is a cluster without nodeClient(): use "redis" 5 or later'
+    )
+  }
+  const toNode = async (node: unknown): Promise<SendToNode> => {
+    const one = (await client.nodeClient(node as never)) as NodeRedisClient
+    return (args) => one.sendCommand(args)
+  }
+  return {
+    isCluster: true,
+    send: (key, args) => client.sendCommand(key, false, args),
+    masters: () => Promise.all(client.masters.map(toNode))
+  }
 }
 
 function isConnected(client: RedisClient): boolean {

@@ -1,143 +1,164 @@
 import { RecordCorruptError } from '../../errors.js'
 import { amountOf, type Expiry, expiryOf } from '../../record/expiry.js'
-import { keyToText, textToKey } from '../../record/key-text.js'
-import type { SessionRecord } from '../../record/record.js'
+import { SessionRecord } from '../../record/record.js'
 import { decodeValue } from '../../record/value.js'
-import { type Known, RedisRecord } from './redis-record.js'
+import { HANDLE_LENGTH } from './keys.js'
+import { RedisRecord } from './redis-record.js'
+import { MARK_LENGTH } from './write-marks.js'
+
+/** Where the list of a session's user has it. */
+export interface Filing {
+  readonly principal: string
+  /** What tells this entry from earlier ones of the session in the same list. */
+  readonly mark: string
+  /** Until when the entry is kept, in ms since 1970. */
+  readonly until: number
+}
+
+/** What is stored of one session. */
+export interface StoredSession {
+  /** The last writes, the newest first, which tells this version from all others. */
+  readonly marks: readonly [string, ...string[]]
+  /** Tells the session from earlier ones under its handle. */
+  readonly born: string
+  readonly filing: Filing | null
+  readonly record: SessionRecord
+}
+
+const MOVED = '>'
+/** In characters, and in bytes: of what stands for a session that was renewed. */
+export const MOVED_LENGTH = MOVED.length + HANDLE_LENGTH
+const FIELDS = 9
 
 /**
- * A session is a hash. Beside `born`, `created`, `seen`, `expires`, `expiry`, `principal` and
- * `metadata` it has a field for each session key, named `=` and the key, so that each can be
- * changed alone. Its value is a number, a space and the encoded value: hashes keep no order, but
- * the keys of a session come in the order in which they first were set. `next` is the next number.
+ * Three lines: the marks, a JSON array, and the encoded values one behind the other. The array has
+ * what {@link StoredSession} and its record have, and then each key and the length of its value.
  */
-const DATA_MARK = '='
-
-export function fieldOf(key: string): string {
-  return DATA_MARK + keyToText(key)
-}
-
-function expiryToText(expiry: Expiry | null): string {
-  if (expiry === null || expiry.kind === 'session-end') return expiry?.kind ?? ''
-  return `${expiry.kind} ${amountOf(expiry)}`
-}
-
-/** What will be known of a record once it is stored as it is. */
-export function knownOf(record: SessionRecord, born: string): Known {
-  return {
-    born,
-    created: String(record.createdAt),
-    expiry: expiryToText(record.expiry),
-    principal: record.principal ?? '',
-    metadata: record.metadata ?? '',
-    data: new Map(record.data)
+export function encodeSession({ marks, born, filing, record }: StoredSession): string {
+  const { createdAt, lastSeenAt, expiresAt, expiry, principal, metadata, data } = record
+  const head: unknown[] = [born, createdAt, lastSeenAt, expiresAt, expiryToText(expiry)]
+  head.push(principal, metadata, filing?.mark ?? null, filing?.until ?? null)
+  let texts = ''
+  for (const [key, text] of data) {
+    head.push(key, text.length)
+    texts += text
   }
+  return `${marks.join('')}\n${JSON.stringify(head)}\n${texts}`
 }
 
-/** What a request sends of its record, as the scripts read it. */
-export interface Message {
-  readonly created: string
-  readonly seen: string
-  readonly expires: string
-  readonly expiry: string
-  readonly principal: string
-  readonly metadata: string
-  readonly set: (readonly [field: string, text: string])[]
-  readonly del: string[]
+/** What is stored in the place of a session that was renewed. */
+export function encodeMoved(handle: string): string {
+  return MOVED + handle
 }
 
-/** The record's own fields, and these changes of its data; `undefined` deletes. */
-export function messageOf(
-  record: SessionRecord,
-  changes: Iterable<readonly [string, string | undefined]>
-): Message {
-  const set: (readonly [string, string])[] = []
-  const del: string[] = []
-  for (const [key, text] of changes) {
-    if (text === undefined) del.push(fieldOf(key))
-    else set.push([fieldOf(key), text])
-  }
-  return {
-    created: String(record.createdAt),
-    seen: String(record.lastSeenAt),
-    expires: String(record.expiresAt),
-    expiry: expiryToText(record.expiry),
-    principal: record.principal ?? '',
-    metadata: record.metadata ?? '',
-    set,
-    del
-  }
+/** The handle under which a session goes on, or `null` if it has not been renewed. */
+export function movedTo(stored: string | null): string | null {
+  return stored?.startsWith(MOVED) ? stored.slice(MOVED.length) : null
 }
 
-/** @throws {RecordCorruptError} */
-export function decodeHash(handle: string, fields: ReadonlyMap<string, string>): RedisRecord {
-  const record = new RedisRecord({
-    handle,
-    createdAt: numberIn(fields, 'created'),
-    lastSeenAt: numberIn(fields, 'seen'),
-    expiresAt: numberIn(fields, 'expires')
-  })
-  record.expiry = textToExpiry(fields.get('expiry') ?? '')
-  record.principal = fields.get('principal') || null
-  record.metadata = fields.get('metadata') || null
+/** As a request loads it. @throws {RecordCorruptError} */
+export function decodeRecord(handle: string, stored: string): RedisRecord {
+  const { record, born } = decode(handle, stored, RedisRecord)
+  for (const text of record.data.values()) checkValue('a value', text)
   checkValue('metadata', record.metadata ?? 'null')
-  const entries = [...fields].filter(([field]) => field.startsWith(DATA_MARK)).map(decodeEntry)
-  entries.sort((a, b) => a.order - b.order)
-  for (const { key, text } of entries) record.apply(key, text)
-  const born = fields.get('born')
-  if (born === undefined) throw new RecordCorruptError('its field "born" is missing')
-  record.known = knownOf(record, born)
+  record.stored = stored
+  record.born = born
   return record
 }
 
-function numberIn(fields: ReadonlyMap<string, string>, name: string): number {
-  const text = fields.get(name) ?? ''
-  if (text === '' || !Number.isFinite(Number(text))) {
-    throw new RecordCorruptError(`its field "${name}" is no number`)
-  }
-  return Number(text)
+/** As the next write builds on it. @throws {RecordCorruptError} */
+export function decodeSession(handle: string, stored: string): StoredSession {
+  return decode(handle, stored, SessionRecord)
 }
 
-function textToExpiry(text: string): Expiry | null {
-  if (text === '') return null
+function decode<R extends SessionRecord>(
+  handle: string,
+  stored: string,
+  Kind: new (start: ConstructorParameters<typeof SessionRecord>[0]) => R
+): StoredSession & { readonly record: R } {
+  const endOfMarks = stored.indexOf('\n')
+  const endOfHead = stored.indexOf('\n', endOfMarks + 1)
+  const head = parseHead(stored.slice(endOfMarks + 1, endOfHead))
+  const [born, createdAt, lastSeenAt, expiresAt, expiry, principal, metadata, mark, until] = head
+  const record = new Kind({
+    handle,
+    createdAt: numberIn(createdAt),
+    lastSeenAt: numberIn(lastSeenAt),
+    expiresAt: numberIn(expiresAt)
+  })
+  record.expiry = expiry === null ? null : textToExpiry(textIn(expiry))
+  record.principal = principal === null ? null : textIn(principal)
+  record.metadata = metadata === null ? null : textIn(metadata)
+  fill(record, head, stored.slice(endOfHead + 1))
+  const filing =
+    mark === null || record.principal === null
+      ? null
+      : { principal: record.principal, mark: textIn(mark), until: numberIn(until) }
+  return { marks: marksIn(stored.slice(0, endOfMarks)), born: textIn(born), filing, record }
+}
+
+/** When the session expires whose value begins so; `null` where it does not begin as one. */
+export function expiresIn(start: string): { mark: string; expiresAt: number } | null {
+  const found = /^([^\n]{15})[^\n]*\n\["[^"]*",[^,]*,[^,]*,([^,]+),/.exec(start)
+  if (found === null) return null
+  const [, mark = '', expiresAt] = found
+  return { mark, expiresAt: Number(expiresAt) }
+}
+
+function parseHead(text: string): unknown[] {
+  try {
+    const head = JSON.parse(text)
+    if (Array.isArray(head) && head.length >= FIELDS) return head
+  } catch {
+    // Not the cause: its message would hold the data.
+  }
+  throw new RecordCorruptError('its head does not decode')
+}
+
+function fill(record: SessionRecord, head: readonly unknown[], texts: string): void {
+  let from = 0
+  for (let at = FIELDS; at < head.length; at += 2) {
+    const to = from + numberIn(head[at + 1])
+    record.apply(textIn(head[at]), texts.slice(from, to))
+    from = to
+  }
+  if (from !== texts.length) throw new RecordCorruptError('its values have another length')
+}
+
+function marksIn(text: string): [string, ...string[]] {
+  const marks = text.match(/.{15}/g)
+  if (marks === null || marks.length * MARK_LENGTH !== text.length) {
+    throw new RecordCorruptError('its marks do not decode')
+  }
+  return marks as [string, ...string[]]
+}
+
+function numberIn(field: unknown): number {
+  if (typeof field === 'number') return field
+  throw new RecordCorruptError('a field is no number')
+}
+
+function textIn(field: unknown): string {
+  if (typeof field === 'string') return field
+  throw new RecordCorruptError('a field is no text')
+}
+
+function expiryToText(expiry: Expiry | null): string | null {
+  if (expiry === null || expiry.kind === 'session-end') return expiry?.kind ?? null
+  return `${expiry.kind} ${amountOf(expiry)}`
+}
+
+function textToExpiry(text: string): Expiry {
   const [kind, amount = ''] = text.split(' ')
   const expiry = expiryOf(kind, amount === '' ? null : Number(amount))
   if (expiry === null) throw new RecordCorruptError('its expiry is not one')
   return expiry
 }
 
-function decodeEntry([field, value]: [string, string]): {
-  key: string
-  text: string
-  order: number
-} {
-  const space = value.indexOf(' ')
-  const order = Number(value.slice(0, space))
-  const text = value.slice(space + 1)
-  if (space < 1 || !Number.isSafeInteger(order))
-    throw new RecordCorruptError('a value has no order')
-  checkValue('a value', text)
-  try {
-    return { key: textToKey(field.slice(DATA_MARK.length)), text, order }
-  } catch {
-    throw new RecordCorruptError('a key does not decode')
-  }
-}
-
 function checkValue(name: string, text: string): void {
   try {
     decodeValue(text)
   } catch {
-    // Not the cause: its message would hold the data.
     throw new RecordCorruptError(`${name} does not decode`)
   }
-}
-
-/** The fields in a reply to HGETALL, which clients and protocol versions shape differently. */
-export function fieldsOf(reply: unknown): Map<string, string> {
-  if (reply instanceof Map) return reply
-  if (!Array.isArray(reply)) return new Map(Object.entries((reply ?? {}) as object))
-  const fields = new Map<string, string>()
-  for (let at = 0; at < reply.length; at += 2) fields.set(reply[at], reply[at + 1])
-  return fields
 }

@@ -1,38 +1,37 @@
 import { hash } from 'node:crypto'
 
 /**
- * The names of the keys of one store. All begin with its prefix; with a hash tag in it
- * (`{app}:`), a cluster keeps all of them in one slot, which the scripts need.
+ * The names of the keys of one store. All begin with its prefix, which has no braces: those around
+ * a handle make a cluster spread the sessions over all of its slots.
  */
 export class RedisKeys {
-  /** Sorted set: when each session expires. */
-  readonly expiry: string
-  /** Sorted set without scores: all sessions, in the order of their handles. */
-  readonly handles: string
   /** Text: when a copy from another store last made this one the same. */
   readonly copied: string
   readonly #prefix: string
 
   constructor(prefix: string) {
     this.#prefix = prefix
-    this.expiry = `${prefix}expiry`
-    this.handles = `${prefix}handles`
     this.copied = `${prefix}copied`
   }
 
-  /** Hash: one session. */
+  /** String: one session, or where it goes on. */
   record(handle: string): string {
-    return `${this.#prefix}session:${handle}`
+    return `${this.#prefix}{${handle}}`
   }
 
-  /** What did not decode, as it was found. */
+  /** What matches the keys of all sessions, and no other. */
+  get everyRecord(): string {
+    return `${this.#prefix.replace(/[\\*?[\]]/g, '\\$&')}{*}`
+  }
+
+  /** The handle in the key of a session. */
+  handleIn(key: string): string {
+    return key.slice(key.length - HANDLE_LENGTH - 1, -1)
+  }
+
+  /** What did not decode, as it was found; in the slot of its session. */
   quarantine(handle: string): string {
-    return `${this.#prefix}quarantine:${handle}`
-  }
-
-  /** String: where a session that was renewed goes on, for those who loaded it before. */
-  successor(handle: string): string {
-    return `${this.#prefix}successor:${handle}`
+    return `${this.#prefix}quarantine:{${handle}}`
   }
 
   /** String: who has this lease. */
@@ -45,17 +44,10 @@ export class RedisKeys {
     return `${this.#prefix}probe:${name}`
   }
 
-  /** Sorted set: the sessions of one user by when they expire. */
+  /** Sorted set: the sessions of one user by how long their entries are kept. */
   principal(principal: string): string {
     return `${this.#prefix}principal:${hash('sha256', principal, 'base64url')}`
   }
 }
 
-/** A session in the sorted sets: its handle in hexadecimal, which sorts as the bytes do. */
-export function memberOf(handle: string): string {
-  return Buffer.from(handle, 'base64url').toString('hex')
-}
-
-export function handleOfMember(member: string): string {
-  return Buffer.from(member, 'hex').toString('base64url')
-}
+export const HANDLE_LENGTH = 43

@@ -1,90 +1,42 @@
-import { randomBytes } from 'node:crypto'
+import { SessionTooLargeError } from '../../errors.js'
 import type { SessionRecord } from '../../record/record.js'
 import { inOrder } from '../in-order.js'
-import { difference } from '../merge.js'
+import { type Known, knownOf, mergeChanges } from '../merge.js'
 import type { SessionChanges } from '../session-store.js'
-import { fieldOf, knownOf, messageOf } from './codec.js'
-import { handleOfMember, memberOf, type RedisKeys } from './keys.js'
-import { type Known, RedisRecord } from './redis-record.js'
-import {
-  COMPARE_AND_SET,
-  DESTROY,
-  EXPIRE,
-  PUT,
-  QUARANTINE,
-  RELEASE_LEASE,
-  REPLACE,
-  SAVE,
-  type Script,
-  TAKE_LEASE
-} from './scripts.js'
+import { decodeSession, encodeSession, type Filing, type StoredSession } from './codec.js'
+import type { RedisKeys } from './keys.js'
+import { RedisRecord } from './redis-record.js'
 import type { RedisServer } from './server.js'
+import { type Attempt, newBirth, type SessionVersions, type Version } from './session-versions.js'
+import type { UserLists } from './user-lists.js'
+import type { WriteMarks } from './write-marks.js'
 
-/** The two indexes come first in KEYS. */
-const KEYS_BEFORE = 2
+const NO_CHANGES: SessionChanges = new Map()
 
-/** What changes records in the server: each change is one script, so nothing comes in between. */
+/** What the writers of one store have in common. */
+export interface Writing {
+  readonly server: RedisServer
+  readonly keys: RedisKeys
+  readonly lists: UserLists
+  readonly marks: WriteMarks
+  readonly versions: SessionVersions
+  readonly now: () => number
+  /** How large a session may become, in bytes. */
+  readonly maxRecordSize: number
+}
+
+/** Merges what requests have changed of their records into what is stored by then. */
 export class RecordWriter {
-  readonly #server: RedisServer
-  readonly #keys: RedisKeys
-  readonly #now: () => number
+  readonly #writing: Writing
 
-  constructor(server: RedisServer, keys: RedisKeys, now: () => number) {
-    this.#server = server
-    this.#keys = keys
-    this.#now = now
+  constructor(writing: Writing) {
+    this.#writing = writing
   }
 
   save(record: RedisRecord, changes: SessionChanges | null): Promise<void> {
-    return inOrder(record, async () => {
-      if (record.known === null) await this.put([record])
-      else await this.#merge(record, record.known, changes)
-    })
-  }
-
-  /** Stores records whole, in the place of what is there. */
-  async put(records: readonly SessionRecord[]): Promise<void> {
-    const keys: string[] = []
-    const born = newBirth()
-    const messages = records.map((record) => {
-      const at = KEYS_BEFORE + keys.push(this.#keys.record(record.handle))
-      const principalAt = this.#addPrincipal(keys, record.principal ?? '')
-      const more = { at, principalAt, born, member: memberOf(record.handle) }
-      return { ...messageOf(record, record.data), ...more }
-    })
-    const known = records.map((record) => knownOf(record, born))
-    await this.#run(PUT, keys, { records: messages })
-    for (const [index, record] of records.entries()) {
-      if (record instanceof RedisRecord) record.known = known[index] as Known
-    }
-  }
-
-  async replace(
-    old: RedisRecord,
-    fresh: RedisRecord,
-    keep: boolean | readonly string[]
-  ): Promise<boolean> {
-    let replaced = false
-    await inOrder(old, async () => {
-      replaced = await this.#move(old, fresh, keep)
-    })
-    return replaced
-  }
-
-  /** Resolves to whether the session was there. */
-  async destroy({ handle, known }: RedisRecord): Promise<boolean> {
-    const keys = [this.#keys.record(handle)]
-    const knownAt = this.#addPrincipal(keys, known?.principal ?? '')
-    return Number(await this.#run(DESTROY, keys, { member: memberOf(handle), knownAt })) > 0
-  }
-
-  async takeLease(name: string, owner: string, milliseconds: number): Promise<boolean> {
-    const message = { owner, milliseconds: String(milliseconds) }
-    return Number(await this.#run(TAKE_LEASE, [this.#keys.lease(name)], message)) === 1
-  }
-
-  async releaseLease(name: string, owner: string): Promise<void> {
-    await this.#run(RELEASE_LEASE, [this.#keys.lease(name)], { owner })
+    return inOrder(record, () =>
+      record.stored === null ? this.#begin(record) : this.#merge(record, changes ?? NO_CHANGES)
+    )
   }
 
   async compareAndSet(
@@ -95,115 +47,182 @@ export class RecordWriter {
   ): Promise<boolean> {
     let swapped = false
     await inOrder(record, async () => {
-      const keys = [this.#keys.record(record.handle)]
-      const message = { born: record.known?.born, field: fieldOf(key), expected, text }
-      const reply = await this.#run(COMPARE_AND_SET, keys, message)
-      if (reply === 'gone') {
+      const known = knownBy(record)
+      const { versions, maxRecordSize } = this.#writing
+      const change = new Map([[key, text]])
+      const outcome = await versions.write<{ stored: string; value: string | undefined }>(
+        record,
+        async (version) => {
+          const { session, isCurrent } = version
+          const found = session.record.data.get(key)
+          swapped = found === expected
+          if (!swapped && isCurrent) {
+            return { done: { stored: version.text, value: found }, text: version.text }
+          }
+          if (!swapped) return versions.current(record)
+          const before = session.record.size
+          session.record.apply(key, text)
+          checkSize(session.record, before, change, maxRecordSize)
+          const written = await this.#swap(version)
+          return 'found' in written
+            ? written
+            : { done: { stored: written.text, value: text }, text: written.text }
+        }
+      )
+      if (outcome === null) {
+        swapped = false
         record.destroyed = true
         return
       }
-      swapped = reply === 'ok'
-      const stored = swapped ? text : (reply as string[])[0]
-      record.apply(key, stored)
-      if (stored === undefined) record.known?.data.delete(key)
-      else record.known?.data.set(key, stored)
+      record.stored = outcome.stored
+      record.known = known
+      record.apply(key, outcome.value)
+      record.learn(key, outcome.value)
     })
     return swapped
   }
 
-  /** Takes those of these members whose time has come, and resolves to how many they are. */
-  async expire(members: string[]): Promise<number> {
-    const keys = members.map((member) => this.#keys.record(handleOfMember(member)))
-    return Number(await this.#run(EXPIRE, keys, { members }))
+  /** Stores records whole, in the place of what is there. */
+  async put(records: readonly SessionRecord[]): Promise<void> {
+    const outcomes = await Promise.allSettled(records.map((record) => this.#put(record)))
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
   }
 
-  /** Keeps what was found for a person to look at, out of the way of every visitor. */
-  async quarantine(handle: string): Promise<void> {
-    const keys = [this.#keys.record(handle), this.#keys.quarantine(handle)]
-    await this.#run(QUARANTINE, keys, { member: memberOf(handle) })
+  /** Resolves to whether the session was there. */
+  async destroy({ handle, stored }: RedisRecord): Promise<boolean> {
+    const { server, keys, lists } = this.#writing
+    const found = await server.destroy(keys.record(handle))
+    const filing = stored === null ? null : decodeSession(handle, stored).filing
+    if (filing !== null) await lists.remove(handle, filing)
+    return found
   }
 
-  async #merge(record: RedisRecord, known: Known, changes: SessionChanges | null): Promise<void> {
-    const { principal } = known
-    const keys = [this.#keys.record(record.handle)]
-    const knownAt = this.#addPrincipal(keys, principal)
-    const principalAt = this.#addPrincipal(keys, record.principal ?? '')
-    const message = {
-      ...messageOf(record, changes ?? []),
-      left:
-        principal === (record.principal ?? '') ? undefined : [...record.data.keys()].map(fieldOf)
+  /** Stores a new session. Nobody else knows its id yet, so there is nothing to merge. */
+  async #begin(record: RedisRecord): Promise<void> {
+    const { server, keys } = this.#writing
+    const session = await this.#first(record)
+    const text = encodeSession(session)
+    record.known = knownOf(record)
+    await server.setText(keys.record(record.handle), text, this.#timeLeft(record))
+    record.stored = text
+    record.born = session.born
+  }
+
+  async #put(record: SessionRecord): Promise<void> {
+    const { server, keys } = this.#writing
+    const session = await this.#first(record)
+    const text = encodeSession(session)
+    const known = knownOf(record)
+    const key = keys.record(record.handle)
+    await server.put(key, session.marks[0], text, this.#timeLeft(record))
+    if (!(record instanceof RedisRecord)) return
+    record.known = known
+    record.stored = text
+    record.born = session.born
+  }
+
+  async #first(record: SessionRecord): Promise<StoredSession> {
+    const { lists, marks } = this.#writing
+    const own = marks.after([])
+    const filing = await lists.file(record, null, own[0])
+    return { marks: own, born: newBirth(), filing, record }
+  }
+
+  async #merge(record: RedisRecord, changes: SessionChanges): Promise<void> {
+    const known = knownBy(record)
+    const { versions, maxRecordSize } = this.#writing
+    let own = record as Omit<Known, 'data'>
+    const stale: Filing[] = []
+    const outcome = await versions.write<StoredSession & { text: string }>(
+      record,
+      async (version) => {
+        const stored = version.session.record
+        const before = stored.size
+        const { createdAt, expiry, principal, metadata } = record
+        own = { createdAt, expiry, principal, metadata }
+        mergeChanges(stored, record, known, changes)
+        checkSize(stored, before, changes, maxRecordSize)
+        return this.#swap(version, stale)
+      }
+    )
+    if (outcome === null) {
+      record.destroyed = true
+      await this.#unfile(record.handle, stale)
+      return
     }
-    const stored = knownOf(record, known.born)
-    const more = { member: memberOf(record.handle), knownAt, principalAt }
-    const reply = await this.#run(SAVE, keys, { ...message, ...knownPart(known), ...more })
-    if (reply === 'gone') record.destroyed = true
-    else if (reply === 'ok') record.known = stored
-    else await this.#merge(record, adopt(record, known, reply), changes)
+    const { principal } = outcome.record
+    // Another process may have made it somebody else's, which this record has not changed.
+    if (record.principal === own.principal) record.principal = principal
+    record.known = { ...own, principal, data: known.data }
+    record.stored = outcome.text
+    for (const [key, text] of changes) record.learn(key, text)
+    await this.#unfile(
+      record.handle,
+      stale.filter(({ mark }) => mark !== outcome.filing?.mark)
+    )
   }
 
-  async #move(
-    old: RedisRecord,
-    fresh: RedisRecord,
-    keep: boolean | readonly string[]
-  ): Promise<boolean> {
-    const known = old.known as Known
-    const keys = [
-      this.#keys.record(old.handle),
-      this.#keys.record(fresh.handle),
-      this.#keys.successor(old.handle)
-    ]
-    const knownAt = this.#addPrincipal(keys, known.principal)
-    const principalAt = this.#addPrincipal(keys, fresh.principal ?? '')
-    const born = newBirth()
-    const reply = await this.#run(REPLACE, keys, {
-      ...messageOf(fresh, keep === false ? fresh.data : difference(known.data, fresh.data)),
-      ...knownPart(known),
-      member: memberOf(old.handle),
-      fresh: { member: memberOf(fresh.handle), born },
-      keep: keep === false ? undefined : keep === true ? [] : keep.map(fieldOf),
-      keepAll: keep === true,
-      knownAt,
-      principalAt
-    })
-    if (reply === 'ok') {
-      fresh.known = knownOf(fresh, born)
-      old.destroyed = true
-      return true
-    }
-    if (reply !== 'gone') {
-      old.known = adopt(fresh, known, reply)
-      return this.#move(old, fresh, keep)
-    }
-    old.destroyed = true
-    fresh.destroyed = true
-    return false
+  /**
+   * Puts a version, as it was changed, in its own place.
+   *
+   * @param stale gets what lists have of this session that stands for it no more
+   */
+  async #swap(
+    { session }: Version,
+    stale: Filing[] = []
+  ): Promise<Attempt<StoredSession & { text: string }>> {
+    const { server, keys, lists, marks } = this.#writing
+    const { record, born } = session
+    const next = marks.after(session.marks)
+    if (session.filing !== null) stale.push(session.filing)
+    const filing = await lists.file(record, session.filing, next[0])
+    if (filing !== null) stale.push(filing)
+    const written = { marks: next, born, filing, record }
+    const text = encodeSession(written)
+    const key = keys.record(record.handle)
+    const { swapped, found } = await server.swap(
+      key,
+      session.marks[0],
+      text,
+      this.#timeLeft(record)
+    )
+    if (swapped) return { done: { ...written, text }, text }
+    // The client has sent it twice, and the server had done it: others have written since.
+    if (found === null || !hasMark(found, next[0])) return { found }
+    const later = decodeSession(record.handle, found)
+    return { done: { ...later, text: found }, text: found }
   }
 
-  #run(script: Script, keys: string[], message: object): Promise<unknown> {
-    const { expiry, handles } = this.#keys
-    const now = String(this.#now())
-    return this.#server.run(script, [expiry, handles, ...keys], { ...message, now })
+  async #unfile(handle: string, stale: readonly Filing[]): Promise<void> {
+    const { lists } = this.#writing
+    const byMark = new Map(stale.map((filing) => [filing.mark, filing]))
+    await Promise.all([...byMark.values()].map((filing) => lists.remove(handle, filing)))
   }
 
-  /** Adds the key of a principal's list and returns its place in KEYS, if there is a principal. */
-  #addPrincipal(keys: string[], principal: string): number | undefined {
-    if (principal === '') return undefined
-    return KEYS_BEFORE + keys.push(this.#keys.principal(principal))
+  #timeLeft({ expiresAt }: SessionRecord): number {
+    return expiresAt - this.#writing.now()
   }
 }
 
-/** Tells one writing of a session from another under its handle. */
-function newBirth(): string {
-  return randomBytes(6).toString('base64url')
+/** What the request began with that has a record. */
+export function knownBy(record: RedisRecord): Known {
+  record.known ??= knownOf(decodeSession(record.handle, record.stored ?? '').record)
+  return record.known
 }
 
-function knownPart({ born, created, expiry, principal, metadata }: Known): object {
-  return { born, known: { created, expiry, principal, metadata } }
+/** @throws {SessionTooLargeError} if a change takes a session over its limit */
+export function checkSize(
+  stored: SessionRecord,
+  before: number,
+  changes: SessionChanges,
+  limit: number
+): void {
+  if (stored.size <= limit || stored.size <= before) return
+  const [key = ''] = [...changes].find(([, text]) => text !== undefined) ?? []
+  throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
 }
 
-/** Another process has made the session somebody else's: this record follows. */
-function adopt(record: RedisRecord, known: Known, reply: unknown): Known {
-  const [principal = ''] = reply as string[]
-  record.principal = principal || null
-  return { ...known, principal }
+function hasMark(stored: string, mark: string): boolean {
+  return stored.slice(0, stored.indexOf('\n')).includes(mark)
 }

@@ -13,25 +13,32 @@ import { STORE_TIMEOUT } from '../store-options.js'
 import { Quarantine } from '../unreadable.js'
 import { type Claimant, Claims } from './claims.js'
 import type { RedisClient } from './client.js'
-import { decodeHash } from './codec.js'
-import { handleOfMember, memberOf, RedisKeys } from './keys.js'
+import { decodeRecord, movedTo } from './codec.js'
+import { RedisKeys } from './keys.js'
 import { RecordWriter } from './record-writer.js'
 import { RedisRecord } from './redis-record.js'
+import { Renewals } from './renewals.js'
 import { RedisServer } from './server.js'
+import { SessionVersions } from './session-versions.js'
+import { UserLists } from './user-lists.js'
+import { Walks } from './walks.js'
+import { WriteMarks } from './write-marks.js'
 
 export interface RedisStoreOptions {
   /** A connected client of `redis` (node-redis) or `ioredis`. The application closes it. */
   client: RedisClient
   /**
-   * What the names of all keys begin with. Default `{session}:`. Give each application its own,
-   * and keep the braces: a cluster puts all keys with the same text in braces into one slot.
+   * What the names of all keys begin with. Default `session:`. Give each application its own. It
+   * has no braces, by which a cluster would put all sessions into one slot.
    */
   prefix?: string
 }
 
+const DEFAULT_PREFIX = 'session:'
+
 const OPTIONS = {
   client: option(anyClient, undefined),
-  prefix: option(string, '{session}:')
+  prefix: option(anyPrefix, DEFAULT_PREFIX)
 } satisfies Record<keyof RedisStoreOptions, Option<unknown>>
 
 const HINTS = { timeout: "use the plugin's option storeTimeout" }
@@ -44,13 +51,23 @@ function anyClient(value: unknown, name: string): RedisClient {
   return value as RedisClient
 }
 
-const BATCH = 32
+function anyPrefix(value: unknown, name: string): string {
+  const prefix = string(value, name)
+  if (/[{}]/.test(prefix)) {
+    refuse(
+      name,
+      'must have no braces: a cluster would put all sessions into one slot. "sled-session copy" brings over what an earlier version has stored'
+    )
+  }
+  return prefix
+}
+
 const claims = new Claims()
 
 /**
- * Sessions in Redis (6 or later) or Valkey, for several processes and machines. Each load gives a
- * record of its own. What a request has changed is merged by scripts in the server, key by key; a
- * session that ended meanwhile is never brought back.
+ * Sessions in Redis (6 or later) or Valkey, for several processes and machines, spread over all
+ * nodes of a cluster. Each load gives a record of its own. What a request has changed is merged key
+ * by key with what others have stored; a session that ended meanwhile is never brought back.
  *
  * Redis deletes expired sessions by itself. Session ids never leave the process.
  *
@@ -61,11 +78,15 @@ const claims = new Claims()
  */
 export class RedisStore implements SessionStore {
   readonly writers = 'several'
+  readonly expiresByItself = true
   readonly #place: Claimant
   readonly #keys: RedisKeys
   readonly #server: RedisServer
   #context!: StoreContext
+  #lists!: UserLists
   #writer!: RecordWriter
+  #renewals!: Renewals
+  #walks!: Walks
   #quarantine!: Quarantine
 
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
@@ -77,13 +98,23 @@ export class RedisStore implements SessionStore {
   }
 
   async open(context: StoreContext): Promise<void> {
+    const { now, timeout = STORE_TIMEOUT, maxRecordSize = Number.POSITIVE_INFINITY } = context
+    const server = this.#server
+    const keys = this.#keys
+    server.timeout = timeout
     this.#context = context
-    this.#server.timeout = context.timeout ?? STORE_TIMEOUT
     this.#quarantine = new Quarantine(context)
-    this.#writer = new RecordWriter(this.#server, this.#keys, context.now)
+    this.#lists = new UserLists(server, keys, now)
+    this.#walks = new Walks(server, keys)
+    const marks = new WriteMarks(now)
+    const versions = new SessionVersions(server, keys, now)
+    const writing = { server, keys, lists: this.#lists, marks, versions, now, maxRecordSize }
+    this.#writer = new RecordWriter(writing)
+    this.#renewals = new Renewals(writing)
     try {
-      await this.#server.greet(this.#keys.handles)
+      await server.greet(keys.copied)
       await claims.enter(this.#place)
+      await this.#warnOfOneSlot()
     } catch (error) {
       throw isOurs(error) ? error : new StoreUnavailableError('reach Redis', { cause: error })
     }
@@ -98,19 +129,20 @@ export class RedisStore implements SessionStore {
   }
 
   async loadByHandle(handle: string): Promise<RedisRecord | null> {
+    this.#renewals.check(handle)
     try {
       return this.#alive(await this.read(handle))
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) throw error
-      await this.#quarantine.put(handle, error, () => this.#writer.quarantine(handle))
+      await this.#quarantine.put(handle, error, () => this.#putAside(handle))
       return null
     }
   }
 
   async read(handle: string): Promise<RedisRecord | null> {
     if (!isHandle(handle)) return null
-    const fields = await this.#fields(handle)
-    return fields.size === 0 ? null : decodeHash(handle, fields)
+    const stored = await this.#text(handle)
+    return stored === null || movedTo(stored) !== null ? null : decodeRecord(handle, stored)
   }
 
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void> {
@@ -122,7 +154,7 @@ export class RedisStore implements SessionStore {
     fresh: SessionRecord,
     keep: boolean | readonly string[]
   ): Promise<boolean> {
-    return this.#writer.replace(old as RedisRecord, fresh as RedisRecord, keep)
+    return this.#renewals.replace(old as RedisRecord, fresh as RedisRecord, keep)
   }
 
   async destroy(record: SessionRecord): Promise<void> {
@@ -133,9 +165,8 @@ export class RedisStore implements SessionStore {
   }
 
   async loadSuccessor(handle: string): Promise<RedisRecord | null> {
-    const member = await this.#server.text(this.#keys.successor(handle))
-    if (member === null) return null
-    const next = handleOfMember(member)
+    const next = movedTo(await this.#server.text(this.#keys.record(handle)))
+    if (next === null) return null
     return (await this.loadByHandle(next)) ?? this.loadSuccessor(next)
   }
 
@@ -149,47 +180,28 @@ export class RedisStore implements SessionStore {
   }
 
   takeLease(name: string, owner: string, milliseconds: number): Promise<boolean> {
-    return this.#writer.takeLease(name, owner, milliseconds)
+    return this.#server.takeLease(this.#keys.lease(name), owner, milliseconds)
   }
 
   releaseLease(name: string, owner: string): Promise<void> {
-    return this.#writer.releaseLease(name, owner)
+    return this.#server.releaseLease(this.#keys.lease(name), owner)
   }
 
-  async *handlesOf(principal: string): AsyncGenerator<string[]> {
-    const key = this.#keys.principal(principal)
-    // The server gives a member again if it makes room for more during the walk.
-    const seen = new Set<string>()
-    let cursor: string | null = null
-    do {
-      const found = await this.#server.membersFrom(key, cursor ?? FIRST_CURSOR)
-      cursor = found.cursor
-      const fresh = found.members.filter((member) => !seen.has(member))
-      for (const member of fresh) seen.add(member)
-      if (fresh.length > 0) yield fresh.map(handleOfMember)
-    } while (cursor !== FIRST_CURSOR)
+  handlesOf(principal: string): AsyncIterable<string[]> {
+    return this.#lists.handlesOf(principal)
   }
 
   count(): Promise<number> {
-    return this.#server.countOver(this.#keys.expiry, this.#context.now())
+    return this.#walks.count()
   }
 
   async *records(after?: string, leftOut: LeftOut = () => {}): AsyncGenerator<RedisRecord> {
     if (after !== undefined && !isHandle(after)) throw new InvalidHandleError()
-    let last = after === undefined ? null : memberOf(after)
-    for (;;) {
-      const members = await this.#server.behind(this.#keys.handles, last, BATCH)
-      const found = await Promise.all(
-        members.map((member) => this.#readAlive(handleOfMember(member), leftOut))
-      )
-      for (const record of found) if (record !== null) yield record
-      if (members.length < BATCH) return
-      last = members.at(-1) ?? null
-    }
+    yield* this.#walks.records(after, (handle) => this.#readAlive(handle, leftOut))
   }
 
-  async putRecords(records: readonly SessionRecord[]): Promise<void> {
-    if (records.length > 0) await this.#writer.put(records)
+  putRecords(records: readonly SessionRecord[]): Promise<void> {
+    return this.#writer.put(records)
   }
 
   async lastCopyAt(): Promise<number | null> {
@@ -201,37 +213,48 @@ export class RedisStore implements SessionStore {
     return this.#server.setText(this.#keys.copied, String(at))
   }
 
-  /** Redis has mostly done it already; what is left of them in the indexes is counted and removed. */
-  async deleteExpired(onProgress?: (deleted: number) => void): Promise<number> {
-    const now = this.#context.now()
-    let deleted = 0
-    for (;;) {
-      const members = await this.#server.due(this.#keys.expiry, now, BATCH)
-      if (members.length > 0) deleted += await this.#writer.expire(members)
-      onProgress?.(deleted)
-      if (members.length < BATCH) return deleted
-    }
+  deleteExpired(onProgress?: (deleted: number) => void): Promise<number> {
+    return this.#walks.deleteExpired(this.#context.now, onProgress)
   }
 
   async stats(): Promise<StoreStats> {
-    const sessions = await this.count()
-    return { ...NO_STATS, store: 'redis', sessions, quarantined: this.#quarantine.count }
+    return { ...NO_STATS, store: 'redis', quarantined: this.#quarantine.count }
   }
 
   async close(): Promise<void> {
+    this.#renewals.close()
     claims.leave(this.#place)
+  }
+
+  async #warnOfOneSlot(): Promise<void> {
+    const prefix = `{${this.#place.prefix.replace(/:$/, '')}}:`
+    if (!(await this.#server.has(`${prefix}handles`))) return
+    this.#context.log.warn(
+      { prefix },
+      'Redis has sessions in the layout of version 0.1, which do not count any more: bring them over with "sled-session copy", or delete their keys'
+    )
   }
 
   #alive(record: RedisRecord | null): RedisRecord | null {
     return record !== null && record.expiresAt > this.#context.now() ? record : null
   }
 
-  async #fields(handle: string): Promise<ReadonlyMap<string, string>> {
+  async #text(handle: string): Promise<string | null> {
     try {
-      return await this.#server.hash(this.#keys.record(handle))
+      return await this.#server.text(this.#keys.record(handle))
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('WRONGTYPE')) throw error
-      throw new RecordCorruptError('it is no hash')
+      throw new RecordCorruptError('it is no string')
+    }
+  }
+
+  /** Another process may have done it already. */
+  async #putAside(handle: string): Promise<void> {
+    const key = this.#keys.record(handle)
+    try {
+      await this.#server.rename(key, this.#keys.quarantine(handle), QUARANTINE_TIME)
+    } catch (error) {
+      if (await this.#server.has(key)) throw error
     }
   }
 
@@ -249,5 +272,5 @@ export class RedisStore implements SessionStore {
   }
 }
 
-/** A walk by ZSCAN begins with this cursor and has ended when it comes back. */
-const FIRST_CURSOR = '0'
+/** For so long, in ms, what does not decode waits for a person. */
+const QUARANTINE_TIME = 30 * 86_400_000

@@ -1,23 +1,58 @@
+import { InvalidOptionError } from '../../errors.js'
 import { STORE_TIMEOUT } from '../store-options.js'
-import { commandSender, firstCommand, type RedisClient, type SendCommand } from './client.js'
-import { fieldsOf } from './codec.js'
-import type { Script } from './scripts.js'
+import { type Connection, connectionOf, firstCommand, type RedisClient } from './client.js'
+import {
+  DESTROY,
+  FILE,
+  PUT,
+  RELEASE_LEASE,
+  REMOVE,
+  type Script,
+  SWAP,
+  TAKE_LEASE
+} from './scripts.js'
+
+/** How many keys a step of a walk looks at. */
+const SCANNED = '512'
+/** As much of a session as has its deadline, in bytes. */
+const START_OF_SESSION = '400'
+/** What no value begins with. */
+const NO_TEXT = '\0'
+/** A walk begins with this cursor and has ended when it comes back. */
+const FIRST_CURSOR = '0'
 
 /** What the store asks of Redis. Every method rejects with the client's error, cleared of arguments. */
 export class RedisServer {
   readonly #client: RedisClient
-  readonly #send: SendCommand
+  readonly #connection: Connection
   /** How long it may take to answer one command, in ms. */
   timeout = STORE_TIMEOUT
 
   constructor(client: RedisClient) {
     this.#client = client
-    this.#send = commandSender(client, () => this.timeout)
+    this.#connection = connectionOf(client, () => this.timeout)
   }
 
-  /** Asks for anything at all, so that a wrong address fails the start and not the first visitor. */
+  /**
+   * Asks for anything at all, so that a wrong address, or a server that runs no scripts, fails the
+   * start and not the first visitor.
+   *
+   * @throws {InvalidOptionError} if the client knows one node of a cluster and not the others
+   */
   async greet(key: string): Promise<void> {
-    await firstCommand(this.#client, this.timeout, key, ['ZCARD', key])
+    const reply = firstCommand(this.#client, this.timeout, key, ['EXISTS', key])
+    if (this.#connection.isCluster) await reply
+    else if (await isNodeOfCluster(reply, () => this.#send(key, ['INFO', 'cluster']))) {
+      throw new InvalidOptionError(
+        'client',
+        'is for a single server, and this one belongs to a cluster: use createCluster() of "redis" or Cluster of "ioredis"'
+      )
+    }
+    await this.#run(REMOVE, key, NO_TEXT)
+  }
+
+  async has(key: string): Promise<boolean> {
+    return Number(await this.#send(key, ['EXISTS', key])) === 1
   }
 
   /** Leaves a key that goes by itself after a minute. */
@@ -25,64 +60,137 @@ export class RedisServer {
     await this.#send(key, ['SET', key, '1', 'PX', '60000'])
   }
 
-  /** Whether there was such a key. It deletes it: a write asks the primary and no replica. */
-  async takeMark(key: string): Promise<boolean> {
+  /** Resolves to whether there was such a key. As a write, it asks the primary and no replica. */
+  async delete(key: string): Promise<boolean> {
     return Number(await this.#send(key, ['DEL', key])) === 1
-  }
-
-  async hash(key: string): Promise<Map<string, string>> {
-    return fieldsOf(await this.#send(key, ['HGETALL', key]))
   }
 
   async text(key: string): Promise<string | null> {
     return (await this.#send(key, ['GET', key])) as string | null
   }
 
-  async setText(key: string, text: string): Promise<void> {
-    await this.#send(key, ['SET', key, text])
+  /** @param milliseconds after which it goes; by itself never if left out */
+  async setText(key: string, text: string, milliseconds?: number): Promise<void> {
+    const expiry = milliseconds === undefined ? [] : ['PX', timeLeft(milliseconds)]
+    await this.#send(key, ['SET', key, text, ...expiry])
   }
 
-  /** Some members of a sorted set, and where the next ones are; the cursor `0` begins and ends. */
-  async membersFrom(key: string, cursor: string): Promise<{ cursor: string; members: string[] }> {
-    const reply = await this.#send(key, ['ZSCAN', key, cursor, 'COUNT', '128'])
-    const [next, pairs] = reply as [cursor: string | number, pairs: string[]]
-    // Each is followed by its score.
-    return { cursor: String(next), members: pairs.filter((_, at) => at % 2 === 0) }
+  /** The first 400 bytes. */
+  async start(key: string): Promise<string> {
+    return (await this.#send(key, ['GETRANGE', key, '0', START_OF_SESSION])) as string
   }
 
-  /** Up to `limit` members whose score is `most` or less. */
-  async due(key: string, most: number, limit: number): Promise<string[]> {
-    const range = ['ZRANGEBYSCORE', key, '-inf', String(most), 'LIMIT', '0', String(limit)]
-    return (await this.#send(key, range)) as string[]
+  /** In bytes; 0 if there is none. */
+  async length(key: string): Promise<number> {
+    return Number(await this.#send(key, ['STRLEN', key]))
   }
 
-  /** Up to `limit` members behind one, in their own order. */
-  async behind(key: string, member: string | null, limit: number): Promise<string[]> {
-    const from = member === null ? '-' : `(${member}`
-    return (await this.#send(key, [
-      'ZRANGEBYLEX',
-      key,
-      from,
-      '+',
-      'LIMIT',
-      '0',
-      String(limit)
-    ])) as string[]
+  /** Puts a text in the place of one that begins as expected, or gives what is there instead. */
+  async swap(
+    key: string,
+    expected: string,
+    text: string,
+    milliseconds: number
+  ): Promise<{ swapped: boolean; found: string | null }> {
+    const reply = await this.#run(SWAP, key, expected, text, timeLeft(milliseconds))
+    // A client may give numbers as texts; a session is never as short.
+    const swapped = String(reply) === '1'
+    return { swapped, found: swapped ? null : (reply as string | null) }
   }
 
-  async countOver(key: string, least: number): Promise<number> {
-    return Number(await this.#send(key, ['ZCOUNT', key, `(${least}`, '+inf']))
+  async put(key: string, mark: string, text: string, milliseconds: number): Promise<void> {
+    await this.#run(PUT, key, mark, text, timeLeft(milliseconds))
+  }
+
+  /** Resolves to whether there was one that began as expected. */
+  async remove(key: string, expected: string): Promise<boolean> {
+    return Number(await this.#run(REMOVE, key, expected)) === 1
+  }
+
+  /** Resolves to whether there was a session. */
+  async destroy(key: string): Promise<boolean> {
+    return Number(await this.#run(DESTROY, key)) === 1
+  }
+
+  /** Both in the same slot. */
+  async rename(key: string, to: string, milliseconds: number): Promise<void> {
+    await this.#send(key, ['RENAME', key, to])
+    await this.#send(to, ['PEXPIRE', to, timeLeft(milliseconds)])
+  }
+
+  /** Lists a member until a time; `now` decides what is past its own. */
+  async file(key: string, member: string, until: number, now: number): Promise<void> {
+    await this.#run(FILE, key, member, String(until), String(now), timeLeft(until - now))
+  }
+
+  async unfile(key: string, member: string): Promise<void> {
+    await this.#send(key, ['ZREM', key, member])
+  }
+
+  /** The members of a sorted set, in batches; each may come more than once. */
+  async *members(key: string): AsyncGenerator<string[]> {
+    let cursor: string | null = null
+    while (cursor !== FIRST_CURSOR) {
+      const reply = await this.#send(key, ['ZSCAN', key, cursor ?? FIRST_CURSOR, 'COUNT', '128'])
+      const [next, pairs] = reply as [cursor: string | number, pairs: string[]]
+      cursor = String(next)
+      // Each is followed by its score.
+      yield pairs.filter((_, at) => at % 2 === 0)
+    }
+  }
+
+  /** The keys of all servers that match, in batches; each may come more than once. */
+  async *keys(pattern: string): AsyncGenerator<string[]> {
+    for (const send of await this.#connection.masters()) {
+      let cursor: string | null = null
+      while (cursor !== FIRST_CURSOR) {
+        const from: string = cursor ?? FIRST_CURSOR
+        const reply = await send(['SCAN', from, 'MATCH', pattern, 'COUNT', SCANNED])
+        const [next, keys] = reply as [cursor: string | number, keys: string[]]
+        cursor = String(next)
+        yield keys
+      }
+    }
+  }
+
+  async takeLease(key: string, owner: string, milliseconds: number): Promise<boolean> {
+    return Number(await this.#run(TAKE_LEASE, key, owner, String(milliseconds))) === 1
+  }
+
+  async releaseLease(key: string, owner: string): Promise<void> {
+    await this.#run(RELEASE_LEASE, key, owner)
+  }
+
+  #send(key: string, args: string[]): Promise<unknown> {
+    return this.#connection.send(key, args)
   }
 
   /** Runs a script by its hash; a server that does not know it, as after a restart, gets its text. */
-  async run(script: Script, keys: string[], message: object): Promise<unknown> {
-    const rest = [String(keys.length), ...keys, JSON.stringify(message)]
-    const key = keys[0] as string
+  async #run(script: Script, key: string, ...args: string[]): Promise<unknown> {
     try {
-      return await this.#send(key, ['EVALSHA', script.sha, ...rest])
+      return await this.#send(key, ['EVALSHA', script.sha, '1', key, ...args])
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
-      return this.#send(key, ['EVAL', script.text, ...rest])
+      return this.#send(key, ['EVAL', script.text, '1', key, ...args])
     }
   }
+}
+
+/** The time left and not the moment: the server's clock may differ from the application's. */
+function timeLeft(milliseconds: number): string {
+  return String(Math.max(1, Math.ceil(milliseconds)))
+}
+
+async function isNodeOfCluster(
+  greeting: Promise<unknown>,
+  info: () => Promise<unknown>
+): Promise<boolean> {
+  try {
+    await greeting
+  } catch (error) {
+    if (error instanceof Error && /^(MOVED|ASK) /.test(error.message)) return true
+    throw error
+  }
+  // Who may not ask for it finds out by the first key that is elsewhere.
+  return /cluster_enabled:1/.test(String(await info().catch(() => '')))
 }

@@ -89,7 +89,9 @@ export function createExpressStore(
     constructor() {
       super()
       this.#reaper =
-        reapInterval === false ? null : setInterval(() => this.#reap(), reapInterval).unref()
+        reapInterval === false || store.expiresByItself === true
+          ? null
+          : setInterval(() => this.#reap(), reapInterval).unref()
       let away = false
       this.once('disconnect', () => {
         away = true

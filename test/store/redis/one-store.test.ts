@@ -25,7 +25,7 @@ test('two stores of a process are never on the same keys', needs('redis-server')
     await t.rejects(createApp(t, { store: new RedisStore({ client: same, prefix }) }), REFUSED)
   }
   const outcomes = await Promise.allSettled(
-    ['{a}:', '{a}:'].map((twice) => new RedisStore({ client, prefix: twice }).open(CONTEXT))
+    ['a:', 'a:'].map((twice) => new RedisStore({ client, prefix: twice }).open(CONTEXT))
   )
   t.equal(outcomes.filter(({ status }) => status === 'rejected').length, 1, 'even at one time')
 

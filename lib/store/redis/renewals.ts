@@ -1,0 +1,166 @@
+import { SessionRecord } from '../../record/record.js'
+import { pause } from '../../timers.js'
+import { inOrder } from '../in-order.js'
+import { knownOf, mergeInto } from '../merge.js'
+import { isRefusal } from './client.js'
+import { encodeMoved, encodeSession, type Filing } from './codec.js'
+import { checkSize, knownBy, type Writing } from './record-writer.js'
+import type { RedisRecord } from './redis-record.js'
+import { type Attempt, newBirth, type Version } from './session-versions.js'
+
+/** For so long, in ms, it is known what a session that was renewed goes on as. */
+const HOUR = 3_600_000
+/** How often a renewal is taken back in vain, with a pause in ms between, before it is given up. */
+const MOST_ATTEMPTS = 120
+const PAUSE = 500
+
+/** A renewal on its way: what may be stored of the fresh session, and of the one before. */
+interface Renewal {
+  readonly old: RedisRecord
+  readonly fresh: RedisRecord
+  readonly filings: Map<string, Filing>
+  /** The version that may have been replaced by now. */
+  replaced: Version | null
+}
+
+/**
+ * Moves sessions to other ids, and so to other slots: first the fresh session is stored, which
+ * nobody can use yet, then the old one gives way to a note of where it goes on, if it still is what
+ * was taken over; else it is taken over again.
+ */
+export class Renewals {
+  readonly #writing: Writing
+  readonly #unsettled = new Set<string>()
+  #closed = false
+
+  constructor(writing: Writing) {
+    this.#writing = writing
+  }
+
+  /** @throws while it is not known whether the session goes on under this handle or another */
+  check(handle: string): void {
+    if (this.#unsettled.has(handle)) throw new Error('a renewal has not been taken back yet')
+  }
+
+  close(): void {
+    this.#closed = true
+  }
+
+  async replace(
+    old: RedisRecord,
+    fresh: RedisRecord,
+    keep: boolean | readonly string[]
+  ): Promise<boolean> {
+    let replaced = false
+    const renewal: Renewal = { old, fresh, filings: new Map(), replaced: null }
+    await inOrder(old, async () => {
+      if (old.stored === null) return
+      try {
+        replaced = await this.#move(renewal, keep)
+      } catch (error) {
+        if (isRefusal(error)) renewal.replaced = null
+        void this.#takeBack(renewal)
+        throw error
+      }
+    })
+    old.destroyed = true
+    if (!replaced) fresh.destroyed = true
+    return replaced
+  }
+
+  async #move(renewal: Renewal, keep: boolean | readonly string[]): Promise<boolean> {
+    const { old, fresh, filings } = renewal
+    const known = knownBy(old)
+    const { versions, lists } = this.#writing
+    const target = await versions.write(old, (version) => {
+      const record = new SessionRecord(fresh)
+      mergeInto(record, version.session.record, fresh, known, keep)
+      return this.#attempt(renewal, version, record)
+    })
+    if (target === null) {
+      await this.#forget(renewal)
+      return false
+    }
+    fresh.known = { ...knownOf(fresh), principal: target.record.principal }
+    fresh.principal = target.record.principal
+    fresh.stored = target.text
+    fresh.born = target.born
+    if (target.filing !== null) filings.delete(target.filing.mark)
+    for (const filing of filings.values()) await lists.remove(fresh.handle, filing)
+    const before = renewal.replaced?.session.filing ?? null
+    if (before !== null) await lists.remove(old.handle, before)
+    return true
+  }
+
+  async #attempt(
+    renewal: Renewal,
+    version: Version,
+    record: SessionRecord
+  ): Promise<
+    Attempt<{ text: string; born: string; filing: Filing | null; record: SessionRecord }>
+  > {
+    const { server, keys, lists, marks, now, maxRecordSize } = this.#writing
+    const { old, fresh, filings } = renewal
+    checkSize(record, Math.max(fresh.size, version.session.record.size), fresh.data, maxRecordSize)
+    const own = marks.after([])
+    const last = [...filings.values()].at(-1) ?? null
+    const filing = await lists.file(record, last, own[0])
+    if (filing !== null) filings.set(filing.mark, filing)
+    const born = newBirth()
+    const text = encodeSession({ marks: own, born, filing, record })
+    await server.setText(keys.record(fresh.handle), text, record.expiresAt - now())
+    const moved = encodeMoved(fresh.handle)
+    renewal.replaced = version
+    const { swapped, found } = await server.swap(
+      keys.record(old.handle),
+      version.session.marks[0],
+      moved,
+      HOUR
+    )
+    // The note is there already if the client has sent it twice.
+    if (!swapped && found !== moved) return { found }
+    return { done: { text, born, filing, record }, text: moved }
+  }
+
+  /**
+   * Where the server has not answered nobody knows what it has done, and the visitor has the old id:
+   * the old session is put back as soon as it answers, and the fresh one goes.
+   */
+  async #takeBack(renewal: Renewal): Promise<void> {
+    const { handle } = renewal.old
+    if (renewal.replaced !== null) this.#unsettled.add(handle)
+    for (let attempt = 0; attempt < MOST_ATTEMPTS && !this.#closed; attempt++) {
+      try {
+        await this.#restore(renewal)
+        break
+      } catch {
+        await pause(PAUSE, undefined, { ref: false })
+      }
+    }
+    this.#unsettled.delete(handle)
+  }
+
+  async #restore(renewal: Renewal): Promise<void> {
+    const { server, keys, now } = this.#writing
+    const { old, fresh, replaced } = renewal
+    if (replaced === null) {
+      await this.#forget(renewal)
+      return
+    }
+    const key = keys.record(old.handle)
+    const { record } = replaced.session
+    const moved = encodeMoved(fresh.handle)
+    const { swapped } = await server.swap(key, moved, replaced.text, record.expiresAt - now())
+    const wasThere = await this.#forget(renewal)
+    // Whoever has ended the fresh session meanwhile meant this one.
+    if (swapped && !wasThere) await server.destroy(key)
+  }
+
+  /** Resolves to whether the fresh session was there. */
+  async #forget({ fresh, filings }: Renewal): Promise<boolean> {
+    const { server, keys, lists } = this.#writing
+    const wasThere = await server.delete(keys.record(fresh.handle))
+    for (const filing of filings.values()) await lists.remove(fresh.handle, filing)
+    return wasThere
+  }
+}

@@ -1,0 +1,71 @@
+import { expiresIn, MOVED_LENGTH } from './codec.js'
+import type { RedisKeys } from './keys.js'
+import type { RedisRecord } from './redis-record.js'
+import type { RedisServer } from './server.js'
+import { sortedHandles } from './sorted-handles.js'
+
+/** Sessions that are read at one time. */
+const BATCH = 32
+
+/** What looks at all sessions: there is no list of them, so each walk goes through all keys. */
+export class Walks {
+  readonly #server: RedisServer
+  readonly #keys: RedisKeys
+
+  constructor(server: RedisServer, keys: RedisKeys) {
+    this.#server = server
+    this.#keys = keys
+  }
+
+  async count(): Promise<number> {
+    const counted = new Set<string>()
+    for await (const handles of this.#handles()) {
+      const fresh = handles.filter((handle) => !counted.has(handle))
+      const lengths = await Promise.all(
+        fresh.map((handle) => this.#server.length(this.#keys.record(handle)))
+      )
+      for (const [at, handle] of fresh.entries()) {
+        if ((lengths[at] ?? 0) > MOVED_LENGTH) counted.add(handle)
+      }
+    }
+    return counted.size
+  }
+
+  /** In the order of their handles. @param read gives `null` for what is no session to be shown */
+  async *records(
+    after: string | undefined,
+    read: (handle: string) => Promise<RedisRecord | null>
+  ): AsyncGenerator<RedisRecord> {
+    for await (const handles of sortedHandles(() => this.#handles(), after)) {
+      for (let at = 0; at < handles.length; at += BATCH) {
+        for (const record of await Promise.all(handles.slice(at, at + BATCH).map(read))) {
+          if (record !== null) yield record
+        }
+      }
+    }
+  }
+
+  /** Deletes what is past its time by this clock, and is there by the server's. */
+  async deleteExpired(now: () => number, onProgress?: (deleted: number) => void): Promise<number> {
+    let deleted = 0
+    for await (const handles of this.#handles()) {
+      const outcomes = await Promise.all(handles.map((handle) => this.#expire(handle, now())))
+      deleted += outcomes.filter(Boolean).length
+      onProgress?.(deleted)
+    }
+    return deleted
+  }
+
+  async #expire(handle: string, now: number): Promise<boolean> {
+    const key = this.#keys.record(handle)
+    const found = expiresIn(await this.#server.start(key))
+    if (found === null || found.expiresAt > now) return false
+    return this.#server.remove(key, found.mark)
+  }
+
+  async *#handles(): AsyncGenerator<string[]> {
+    for await (const keys of this.#server.keys(this.#keys.everyRecord)) {
+      yield keys.map((key) => this.#keys.handleIn(key))
+    }
+  }
+}
