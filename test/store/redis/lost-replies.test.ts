@@ -1,0 +1,116 @@
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { SWAP } from '../../../lib/store/redis/scripts.js'
+import { testWith } from '../../support/needs.js'
+import { begin, CLIENTS, clientFor, createRedisApp, redisFor } from '../../support/redis-app.js'
+import { proxyFor } from '../../support/redis-proxy.js'
+import { until } from '../../support/until.js'
+
+const test = testWith('redis-server')
+
+/** It knows the script already, so that what runs next is the change. */
+async function serverBehindProxy(t: Test) {
+  const server = await redisFor(t)
+  const admin = await clientFor(t, server)
+  await admin.sendCommand(['SCRIPT', 'LOAD', SWAP.text])
+  return { server, proxy: await proxyFor(t, server) }
+}
+
+/** The requests of one visitor, who keeps the cookie that was set last. */
+function visitorOf(app: FastifyInstance, id: string) {
+  let cookies = { id }
+  return async (url: string) => {
+    const response = await app.inject({ url, cookies })
+    const cookie = response.cookies[0]
+    if (cookie !== undefined) cookies = { id: cookie.value }
+    return response
+  }
+}
+
+for (const [name, connect] of Object.entries(CLIENTS)) {
+  test(`${name}: an update whose reply is lost counts once if it is acknowledged`, async (t) => {
+    const { server, proxy } = await serverBehindProxy(t)
+    const app = await createRedisApp(t, { client: await connect(t, proxy.url) })
+    const other = await createRedisApp(t, { client: await clientFor(t, server) })
+    for (const each of [app, other]) {
+      each.get('/', async ({ session }) => session.update('counter', (counter = 0) => counter + 1))
+    }
+    const { id, handle } = await begin(app, (session) => session.set('counter', 0))
+    const visit = visitorOf(app, id)
+    const elsewhere = visitorOf(other, id)
+    let acknowledged = 0
+    let unknown = 0
+    for (let round = 0; round < 5; round++) {
+      const cut = proxy.cutAfter(SWAP.sha)
+      const visiting = visit('/')
+      await cut
+      // Another process writes before the client has connected again.
+      if (round % 2 === 0) acknowledged += Number((await elsewhere('/')).statusCode === 200)
+      const { statusCode } = await visiting
+      if (statusCode === 200) acknowledged++
+      else {
+        t.equal(statusCode, 503)
+        unknown++
+      }
+      await until(async () => (await other.sessions.get(handle)) !== null)
+      await until(async () => {
+        const { statusCode } = await visit('/')
+        if (statusCode === 200) acknowledged++
+        return statusCode === 200
+      })
+    }
+    const counter = Number((await other.sessions.get(handle))?.get('counter'))
+    t.ok(
+      counter >= acknowledged && counter <= acknowledged + unknown,
+      `${counter} of ${acknowledged}`
+    )
+    if (name === 'ioredis') t.equal(unknown, 0, 'it sends again what was under way')
+  })
+
+  test(`${name}: a renewal whose reply is lost is answered right, or has not happened`, async (t) => {
+    const { server, proxy } = await serverBehindProxy(t)
+    const app = await createRedisApp(t, { client: await connect(t, proxy.url) })
+    app.get('/login', async ({ session }) => session.setPrincipal('ann', { keep: true }))
+    app.get('/', async ({ session }) => ({
+      counter: session.get('counter') ?? null,
+      principal: session.principal
+    }))
+    const { id } = await begin(app, (session) => session.set('counter', 1))
+    const visit = visitorOf(app, id)
+    const cut = proxy.cutAfter(SWAP.sha)
+    const login = visit('/login')
+    await cut
+    const { statusCode, cookies } = await login
+    await until(async () => (await visit('/')).statusCode === 200)
+    const principal = statusCode === 200 ? 'ann' : null
+    t.same((await visit('/')).json(), { counter: 1, principal })
+    t.equal(statusCode, name === 'ioredis' ? 200 : 503)
+    t.equal(cookies.length, statusCode === 200 ? 1 : 0)
+    const other = await createRedisApp(t, { client: await clientFor(t, server) })
+    t.equal((await other.sessions.list('ann')).length, principal === null ? 0 : 1)
+    t.equal(await other.sessions.count(), 1, 'no other is left behind')
+    t.equal((await other.inject({ url: '/', cookies: { id } })).statusCode, 404)
+  })
+
+  test(`${name}: a session whose renewal was lost and that ended meanwhile stays ended`, async (t) => {
+    const { server, proxy } = await serverBehindProxy(t)
+    const client = await connect(t, proxy.url)
+    const app = await createRedisApp(t, { client }, { storeTimeout: 1000 })
+    app.get('/renew', async ({ session }) => session.regenerate())
+    app.get('/', async ({ session }) => ({ principal: session.principal }))
+    const { id } = await begin(app, (session) => void session.setPrincipal('ann'))
+    const visit = visitorOf(app, id)
+    const cut = proxy.cutAfter(SWAP.sha)
+    const renewal = visit('/renew')
+    await cut
+    proxy.close(true)
+    t.equal((await renewal).statusCode, 503)
+    const other = await createRedisApp(t, { client: await clientFor(t, server) })
+    t.equal(await other.sessions.revokeAll('ann'), 1)
+    proxy.close(false)
+    await until(async () => (await visit('/')).statusCode === 200)
+    t.same((await visit('/')).json(), { principal: null })
+    t.equal(await other.sessions.count(), 0)
+    t.same(await other.sessions.list('ann'), [])
+  })
+}
