@@ -5,11 +5,7 @@ import { createSessionId, handleOf } from '../../../lib/record/handle.js'
 import { RedisStore } from '../../../lib/redis.js'
 import { testWith } from '../../support/needs.js'
 import { clientFor, redisStoreOfAnotherProcess } from '../../support/redis-app.js'
-import {
-  CLUSTER_CLIENTS,
-  clusterFor,
-  type RedisCluster
-} from '../../support/redis-cluster.js'
+import { CLUSTER_CLIENTS, clusterFor, type RedisCluster } from '../../support/redis-cluster.js'
 
 const test = testWith('redis-server')
 const CONTEXT = { now: Date.now, log: { debug() {}, info() {}, warn() {}, error() {} } }

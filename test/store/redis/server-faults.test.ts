@@ -29,7 +29,9 @@ for (const [name, connect] of Object.entries(CLIENTS)) {
 
   test(`${name}: what was acknowledged outlives a Redis with an append-only file`, async (t) => {
     const dir = await temporaryFolder(t)
-    const server = await redisFor(t, ['--appendonly', 'yes', '--dir', dir])
+    // By default Redis waits with its writes for a slow disk, and acknowledges before.
+    const append = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', dir]
+    const server = await redisFor(t, append)
     const { visitors, more } = await underLoad(t, server, 1000)
     for (let kill = 0; kill < 3; kill++) {
       await server.kill()
