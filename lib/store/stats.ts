@@ -22,11 +22,13 @@ export interface StoreStats {
 }
 
 export interface CacheStats {
+  /** Sessions in memory, each once: as objects, or packed. */
   readonly records: number
-  /** Estimate of the memory that they take. */
+  /** Estimate of the memory that they take, with that of slabs which are not full. */
   readonly bytes: number
-  /** Above this many bytes, those that nobody uses are let go. */
+  /** Above this many bytes, those that nobody uses are packed or let go. */
   readonly limit: number
+  /** Loads of sessions that were in memory, in either form. */
   readonly hits: number
   readonly misses: number
 }

@@ -27,7 +27,7 @@ test('stats tell of sessions, files, cache, writes and the engine', async (t) =>
   t.match(fresh, {
     store: 'rocksdb',
     sessions: 0,
-    cache: { records: 0, bytes: 0, limit: 3 * MIB, hits: 0, misses: 0 },
+    cache: { records: 0, bytes: 0, limit: 3.5 * MIB, hits: 0, misses: 0 },
     writes: { sessions: 0, groups: 0, largestGroup: 0 },
     reaper: { deleted: 0, refiled: 0 },
     quarantined: 0

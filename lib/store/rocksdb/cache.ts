@@ -2,26 +2,30 @@ import { setImmediate } from '../../timers.js'
 import type { CacheStats } from '../stats.js'
 import { EvictedRecords } from './evicted-records.js'
 import type { LiveRecord } from './live-record.js'
+import { PackedRecords } from './packed/packed-records.js'
 
 const TURNS_PER_EVICTION = 256
+/** At most so much of the memory is for packed records: those in use need some as objects. */
+const PACKED_PART = 9 / 10
 
 /**
- * The live records in memory, bounded by bytes. It evicts by the clock algorithm, which
- * approximates least-recently-used while a hit costs one assignment. A record that has a write
- * under way is never evicted; one that was, but that somebody still has, comes back as the same
- * object.
+ * The records in memory, bounded by bytes. They are objects as long as there is room, and those that
+ * were not used for longest are packed: the clock algorithm finds them, which approximates
+ * least-recently-used while a hit costs one assignment. A record that has a write under way stays an
+ * object; one that was packed, but that somebody still has, comes back as the same object.
  */
 export class RecordCache {
   readonly #byHandle = new Map<string, LiveRecord>()
   readonly #byId = new Map<string, LiveRecord>()
   readonly #evicted = new EvictedRecords()
+  readonly #packed: PackedRecords
   readonly #limit: number
   /**
    * Where the clock hand is. The records are a ring, and new ones come in behind the hand. A map
    * would keep the order as well, but walks over what was deleted from its start.
    */
   #hand: LiveRecord | null = null
-  #bytes = 0
+  #objectBytes = 0
   #scheduled = false
   hits = 0
   misses = 0
@@ -29,14 +33,16 @@ export class RecordCache {
   /** @param limit in bytes */
   constructor(limit: number) {
     this.#limit = limit
+    this.#packed = new PackedRecords(PACKED_PART * limit)
   }
 
+  /** What they take, packed or not. */
   get bytes(): number {
-    return this.#bytes
+    return this.#objectBytes + this.#packed.bytes
   }
 
   get size(): number {
-    return this.#byHandle.size
+    return this.#byHandle.size + this.#packed.size
   }
 
   stats(): CacheStats {
@@ -50,7 +56,11 @@ export class RecordCache {
   }
 
   get(handle: string): LiveRecord | undefined {
-    return this.#byHandle.get(handle)
+    const record = this.#byHandle.get(handle)
+    if (record === undefined || record.failure === null || record.pinned) return record
+    // Whoever stands in front of the store has given it up, and nothing is under way that tells.
+    this.delete(record)
+    return undefined
   }
 
   /**
@@ -64,7 +74,13 @@ export class RecordCache {
     this.#byId.set(copy, record)
   }
 
+  /** From now on this object stands for its session. */
   add(record: LiveRecord): void {
+    this.#packed.lend(record.handle)
+    this.#insert(record)
+  }
+
+  #insert(record: LiveRecord): void {
     this.#byHandle.set(record.handle, record)
     this.#link(record)
     record.cachedWeight = 0
@@ -75,25 +91,31 @@ export class RecordCache {
   weigh(record: LiveRecord): void {
     if (record.cachedWeight === null) return
     const weight = record.weight
-    this.#bytes += weight - record.cachedWeight
+    this.#objectBytes += weight - record.cachedWeight
     record.cachedWeight = weight
-    if (this.#bytes > this.#limit) this.#scheduleEviction()
+    if (this.bytes > this.#limit) this.#scheduleEviction()
   }
 
   delete(record: LiveRecord): void {
     this.#evicted.delete(record)
+    this.#packed.delete(record.handle)
     if (record.cachedWeight !== null) this.#remove(record)
   }
 
-  /** Takes back a record that was evicted while somebody still had it. */
+  /** Makes a record that was evicted an object again: the same, if anybody still has that. */
   recall(handle: string): LiveRecord | undefined {
-    const record = this.#evicted.take(handle)
-    if (record !== undefined) this.add(record)
+    const kept = this.#evicted.take(handle)
+    if (kept !== undefined && kept.failure === null) {
+      this.add(kept)
+      return kept
+    }
+    const record = this.#packed.take(handle)
+    if (record !== undefined) this.#insert(record)
     return record
   }
 
   #remove(record: LiveRecord): void {
-    this.#bytes -= record.cachedWeight ?? 0
+    this.#objectBytes -= record.cachedWeight ?? 0
     record.cachedWeight = null
     this.#unlink(record)
     this.#byHandle.delete(record.handle)
@@ -136,15 +158,19 @@ export class RecordCache {
     let progress = false
     for (let turns = 0; turns < TURNS_PER_EVICTION; turns++) {
       const record = this.#hand
-      if (record === null || this.#bytes <= this.#limit) return false
+      if (record === null || this.bytes <= this.#limit) return false
       if (!record.pinned && !record.used) {
         this.#remove(record)
         this.#evicted.add(record)
+        this.#packed.put(record)
         progress = true
         continue
       }
-      progress ||= record.used
-      record.used = false
+      if (record.used) {
+        record.used = false
+        record.asked = true
+        progress = true
+      }
       this.#hand = record.next
     }
     return progress

@@ -1,26 +1,35 @@
 import type { LiveRecord } from './live-record.js'
 
-/** How many are looked at for each that comes: more than one, so that the dead go faster. */
-const SWEPT_PER_ADD = 2
+/** How many are looked at for each that comes: more than one, so that a pass comes to its end. */
+const SWEPT_PER_ADD = 4
 
 /**
  * Records that the cache let go of, for as long as anybody has them, such as a session that was
  * kept past its request: no second object may stand for the same session until then.
  *
- * Those that nobody has are swept out as others come. A FinalizationRegistry would do so by
- * itself, but costs more than all the rest of an eviction.
+ * Those that nobody has are swept out as others come, in one pass after each run of the garbage
+ * collector: before that, none is gone. A FinalizationRegistry would do so by itself, but costs more
+ * than all the rest of an eviction.
  */
 export class EvictedRecords {
   readonly #byHandle = new Map<string, WeakRef<LiveRecord>>()
-  /** Goes round: the map gives its entries in the order in which they came. */
-  #sweep = this.#byHandle.entries()
+  /** The pass under way, in the order in which they came. */
+  #sweep: MapIterator<[string, WeakRef<LiveRecord>]> | null = null
+  /** Gone when the garbage collector has been here. */
+  #canary = new WeakRef({})
 
   add(record: LiveRecord): void {
-    this.#byHandle.set(record.handle, new WeakRef(record))
+    record.reference ??= new WeakRef(record)
+    this.#byHandle.set(record.handle, record.reference)
+    if (this.#sweep === null) {
+      if (this.#canary.deref() !== undefined) return
+      this.#canary = new WeakRef({})
+      this.#sweep = this.#byHandle.entries()
+    }
     for (let looked = 0; looked < SWEPT_PER_ADD; looked++) {
       const { done, value } = this.#sweep.next()
       if (done) {
-        this.#sweep = this.#byHandle.entries()
+        this.#sweep = null
         return
       }
       const [handle, reference] = value

@@ -11,6 +11,8 @@ export class LiveRecord extends IndexedRecord {
   refile = false
   /** Used since the cache's clock hand last passed. */
   used = true
+  /** Used at some time since it is here, as the clock hand knows: not only read by the way. */
+  asked = false
   /** In the write that is being gathered. */
   queued = false
   /** How many writes that contain it are under way. */
@@ -19,6 +21,8 @@ export class LiveRecord extends IndexedRecord {
   cachedWeight: number | null = null
   /** The id that it was last asked for by; the cache's second index. */
   id: string | null = null
+  /** Made when it is let go of for the first time. */
+  reference: WeakRef<LiveRecord> | null = null
   /** Its neighbours in the ring over which the cache's clock hand goes. */
   next: LiveRecord | null = null
   previous: LiveRecord | null = null

@@ -33,7 +33,7 @@ export class LiveRecords {
   /** By id it costs no hash, if it was found by that before. */
   load(id: string): LiveRecord | null | Promise<LiveRecord | null> {
     const record = this.#cache.getById(id)
-    if (record !== undefined && !record.destroyed) {
+    if (record !== undefined && !record.destroyed && record.failure === null) {
       this.#cache.hits++
       return this.#alive(record)
     }
@@ -43,27 +43,27 @@ export class LiveRecords {
   }
 
   loadByHandle(handle: string): LiveRecord | null | Promise<LiveRecord | null> {
-    const record = this.#recall(handle)
+    const record = this.recall(handle)
     if (record !== undefined) {
       this.#cache.hits++
-      return record.destroyed ? this.#loadEnding(record) : this.#alive(record)
+      return this.#isEnding(record) ? this.#loadEnding(record) : this.#alive(record)
     }
     if (!isHandle(handle)) return null
     this.#cache.misses++
     return this.find(handle).then((found) => {
       if (found === null) return null
-      return found.destroyed ? this.#loadEnding(found) : this.#alive(found)
+      return this.#isEnding(found) ? this.#loadEnding(found) : this.#alive(found)
     })
   }
 
   /** What is in memory. */
-  #recall(handle: string): LiveRecord | undefined {
+  recall(handle: string): LiveRecord | undefined {
     return this.#cache.get(handle) ?? this.#cache.recall(handle)
   }
 
   /** The live record, whether it is past its time or not. */
   find(handle: string): Promise<LiveRecord | null> {
-    const known = this.#recall(handle)
+    const known = this.recall(handle)
     if (known !== undefined) return Promise.resolve(known)
     if (!isHandle(handle)) return Promise.resolve(null)
     // All who ask at one time share one read, and with it one object.
@@ -77,7 +77,7 @@ export class LiveRecords {
 
   /** As `find`, and not remembered as one that a visitor has asked for. */
   async findUnasked(handle: string): Promise<LiveRecord | null> {
-    const known = this.#recall(handle)
+    const known = this.recall(handle)
     if (known !== undefined) return known
     const record = await this.find(handle)
     if (record !== null) record.used = false
@@ -96,6 +96,10 @@ export class LiveRecords {
     return record
   }
 
+  #isEnding({ destroyed, failure }: LiveRecord): boolean {
+    return destroyed || failure !== null
+  }
+
   /** Whether it is gone shows when that is durable. */
   async #loadEnding(record: LiveRecord): Promise<LiveRecord | null> {
     await this.#source.ended(record).catch(() => {})
@@ -111,6 +115,9 @@ export class LiveRecords {
   async #fetch(handle: string): Promise<LiveRecord | null> {
     const key = recordKey(handle)
     const bytes = await this.#source.read(key)
+    // An import may have been here first.
+    const known = this.recall(handle)
+    if (known !== undefined) return known
     if (bytes === null) return null
     try {
       const record = decodeRecord(handle, bytes, key, LiveRecord)

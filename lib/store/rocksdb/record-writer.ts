@@ -29,8 +29,6 @@ export class RecordWriter {
 
   save(record: LiveRecord): Promise<void> {
     if (record.destroyed) return this.ended(record)
-    // A new one becomes the live one of its session, and one that was evicted is in use again.
-    if (record.failure === null && record.cachedWeight === null) this.#cache.add(record)
     return this.#enqueue(record)
   }
 
@@ -125,6 +123,8 @@ export class RecordWriter {
 
   #enqueue(record: LiveRecord): Promise<void> {
     if (record.failure !== null) return Promise.reject(record.failure)
+    // A new one becomes the live one of its session, and one that was evicted is in use again.
+    if (record.cachedWeight === null) this.#cache.add(record)
     const done = record.queued ? this.#commit.join() : this.#commit.add(this.#asWrite(record))
     if (record.writing === 0) return done
     // An earlier write of it may yet fail, and then this one is not made.

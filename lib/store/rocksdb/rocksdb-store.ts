@@ -146,7 +146,11 @@ export class RocksDBStore implements SessionStore {
   }
 
   discard(handle: string, principal: string | null): Promise<void> {
-    return this.#writer.discard(handle, principal)
+    // An import may have replaced it meanwhile, and then it is in memory.
+    const record = this.#live.recall(handle)
+    return record === undefined
+      ? this.#writer.discard(handle, principal)
+      : this.#writer.destroy(record)
   }
 
   async *handlesOf(principal: string): AsyncGenerator<string[]> {

@@ -1,21 +1,17 @@
 import { randomBytes } from 'node:crypto'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { findCookie } from '../../../lib/http/cookie/header.js'
 import { RecordCache } from '../../../lib/store/rocksdb/cache.js'
 import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
 import { addCounter, cookieOf, createApp, listen } from '../../support/app.js'
+import { collectGarbage } from '../../support/garbage.js'
 
 const turn = () => new Promise((resolve) => setImmediate(resolve))
 
 async function turns(): Promise<void> {
   for (let count = 0; count < 200; count++) await turn()
 }
-
-setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
 
 function heapUsed(): number {
   collectGarbage()

@@ -1,0 +1,105 @@
+import { SESSION_NOTES } from '../../../record/record.js'
+import type { LiveRecord } from '../live-record.js'
+import { HandleIndex } from './handle-index.js'
+import { packRecord, unpackRecord } from './packed-codec.js'
+import { SlabRing } from './slab-ring.js'
+
+/**
+ * Records that nobody works on, as bytes: half of what an object takes, and nothing for the garbage
+ * collector to walk. Who takes one gets an object, and from then on its bytes are worth nothing:
+ * they come back into use only by being written anew. So they never say what is no longer true.
+ */
+export class PackedRecords {
+  readonly #limit: number
+  readonly #index: HandleIndex
+  readonly #ring: SlabRing
+  /** The handle that is looked for. */
+  readonly #key = Buffer.alloc(32)
+  readonly #keyView = new DataView(this.#key.buffer, this.#key.byteOffset, 32)
+  readonly #matches = (place: number): boolean => this.#ring.isOf(place, this.#keyView)
+
+  /** @param limit in bytes, index included */
+  constructor(limit: number) {
+    this.#limit = limit
+    this.#ring = new SlabRing(limit, {
+      moved: (hash, from, to) => this.#index.move(hash, from, to),
+      dropped: (hash, place) => this.#index.remove(hash, place)
+    })
+    this.#index = new HandleIndex(this.#ring)
+  }
+
+  /** How many records it has. */
+  get size(): number {
+    return this.#ring.current
+  }
+
+  /** What it takes, in bytes. */
+  get bytes(): number {
+    return this.#ring.bytes + this.#index.bytes
+  }
+
+  /** The record of this handle, as an object that stands for it from now on. */
+  take(handle: string): LiveRecord | undefined {
+    const place = this.#find(handle)
+    const packed = place === -1 ? null : this.#ring.lend(place)
+    if (packed === null) return undefined
+    const record = unpackRecord(handle, packed)
+    record.used = false
+    record.asked = true
+    return record
+  }
+
+  /** An object stands for this session now, wherever it came from. */
+  lend(handle: string): void {
+    const place = this.#find(handle)
+    if (place !== -1) this.#ring.lend(place)
+  }
+
+  /** Takes in the state of an object that is let go of, if it is one that others may build on. */
+  put(record: LiveRecord): void {
+    const place = this.#find(record.handle)
+    // What nobody has asked for since it was read or imported must not push out what somebody has.
+    if (place === -1 && !record.asked) return
+    if (!isStored(record)) {
+      this.#drop(place)
+      return
+    }
+    const content = packRecord(record)
+    if (place !== -1 && this.#ring.rewrite(place, content)) return
+    this.#drop(place)
+    const added = this.#ring.append(this.#key, content, this.#limit - this.#index.bytes)
+    if (added !== -1) this.#index.add(this.#hash, added)
+  }
+
+  delete(handle: string): void {
+    this.#drop(this.#find(handle))
+  }
+
+  get #hash(): number {
+    return this.#keyView.getUint32(0)
+  }
+
+  #find(handle: string): number {
+    this.#key.write(handle, 'base64url')
+    return this.#index.find(this.#hash, this.#matches)
+  }
+
+  #drop(place: number): void {
+    if (place === -1) return
+    this.#index.remove(this.#hash, place)
+    this.#ring.free(place)
+  }
+}
+
+/** Whether nothing of it but the times of its last use is other than on disk. */
+function isStored(record: LiveRecord): boolean {
+  const notes = record[SESSION_NOTES]
+  return (
+    record.failure === null &&
+    !record.destroyed &&
+    !record.refile &&
+    record.indexedAt !== null &&
+    record.indexedPrincipal === record.principal &&
+    (notes === null || notes.revision === notes.storedRevision)
+  )
+}
