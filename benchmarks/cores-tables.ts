@@ -1,4 +1,5 @@
 import type { CoresResult, CoresRound } from './cores.js'
+import { underLoad } from './load.js'
 import { type Spread, spread } from './statistics.js'
 
 export const ROCKSDB = 'RocksDB, one process'
@@ -39,7 +40,8 @@ export function coresTable(result: CoresResult): string {
   )
   const head = ['workload', '', 'requests/s', 'CPU µs', 'of it Redis', 'CPU to RocksDB', 'spread']
   head.push('cores idle')
-  return lines([head, head.map((_, at) => (at < 2 ? '---' : '---:')), ...rows])
+  const table = lines([head, head.map((_, at) => (at < 2 ? '---' : '---:')), ...rows])
+  return underLoad('closedEach', table)
 }
 
 /** CPU time for a request in µs, a column for each workload. */
@@ -50,7 +52,8 @@ export function coresSummary(result: CoresResult): string {
     ...workloads.map((workload) => number(spread((result[workload]?.[name] ?? []).map(cpu)).median))
   ])
   const head = ['CPU µs for each request', ...workloads]
-  return lines([head, head.map((_, at) => (at === 0 ? '---' : '---:')), ...rows])
+  const table = lines([head, head.map((_, at) => (at === 0 ? '---' : '---:')), ...rows])
+  return underLoad('closedEach', table)
 }
 
 /** What was aimed at, and whether it was reached. */

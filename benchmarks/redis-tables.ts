@@ -1,3 +1,4 @@
+import { underLoad } from './load.js'
 import type { HttpResult, HttpRound } from './redis-http.js'
 import type { MastersResult, MastersRound } from './redis-masters.js'
 import type { OperationResult, OperationRound } from './redis-operations.js'
@@ -77,7 +78,7 @@ function httpTable({ http }: RedisResult): string {
   )
   const head = ['workload', '', 'requests/s', 'CPU µs, Node.js', 'CPU µs, Redis', 'commands']
   head.push(`requests/s to ${THEIRS}`)
-  return markdown(head, rows, 2)
+  return underLoad('closed', markdown(head, rows, 2))
 }
 
 function memoryTable({ bytes, sessions }: RedisResult): string {

@@ -5,6 +5,7 @@ import type { CoresResult } from './cores.js'
 import { coresGoals, coresSummary, coresTable } from './cores-tables.js'
 import type { CrashTotal } from './crash.js'
 import type { DeployRow } from './deploy.js'
+import { underLoad } from './load.js'
 import { ORIGINAL_TABLES, type OriginalResults } from './original/tables.js'
 import type { PageFaultRow } from './page-faults.js'
 import { REDIS_TABLES, type RedisResult } from './redis-tables.js'
@@ -71,7 +72,8 @@ async function millionTable(): Promise<string> {
     ['the next 1,000 expired, after that', ms(departure.headAfter)]
   ]
   const lines = rows.map((cells) => `| ${cells.join(' | ')} |`)
-  return ['| with 1,000,000 sessions | |', '|---|---:|', ...lines].join('\n')
+  const table = ['| with 1,000,000 sessions | |', '|---|---:|', ...lines].join('\n')
+  return underLoad('autocannon', table)
 }
 
 async function settingsTable(): Promise<string> {
@@ -121,7 +123,8 @@ async function profileTable(route: string): Promise<string> {
   const rows = shares.map(({ name, share }) => `| \`${name}\` | ${(100 * share).toFixed(1)} % |`)
   const rest = 1 - shares.reduce((sum, { share }) => sum + share, 0)
   const last = `| all that takes less than 1 % | ${(100 * rest).toFixed(1)} % |`
-  return [`| ${route}: function | share |`, '|---|---:|', ...rows, last].join('\n')
+  const table = [`| ${route}: function | share |`, '|---|---:|', ...rows, last].join('\n')
+  return underLoad('autocannon', table)
 }
 
 async function deployTable(): Promise<string> {
@@ -131,7 +134,7 @@ async function deployTable(): Promise<string> {
     return `| ${[way, failed.median, ...times].join(' | ')} |`
   })
   const head = '| | requests that failed | longest time without an answer, ms | least | most |'
-  return [head, '|---|---:|---:|---:|---:|', ...lines].join('\n')
+  return underLoad('probe', [head, '|---|---:|---:|---:|---:|', ...lines].join('\n'))
 }
 
 async function pageFaultTable(): Promise<string> {
@@ -143,7 +146,8 @@ async function pageFaultTable(): Promise<string> {
   })
   const head =
     '| store | reads/s | page faults each | loop delay p99, ms | most | answer p50, ms | p99 |'
-  return [head, '|---|---:|---:|---:|---:|---:|---:|', ...lines].join('\n')
+  const rule = '|---|---:|---:|---:|---:|---:|---:|'
+  return underLoad('open', [head, rule, ...lines].join('\n'))
 }
 
 /** Of what two workers do beside one. */

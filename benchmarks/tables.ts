@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { growthChart, workloadChart } from './charts.js'
 import { goalTable } from './goals.js'
+import { underLoad } from './load.js'
 import { BASELINE, type Results, ratios, table } from './report.js'
 import { measured, readResult, TABLES } from './result-tables.js'
 import { spread } from './statistics.js'
@@ -88,11 +89,11 @@ async function render(name: string, stored: Map<string, Stored>): Promise<string
   if (name === 'summary') return `${summary(stored)}\n`
   if (name === 'goals') return `${goalTable(results)}\n`
   if (name === 'machine') return `${machineOf(stored)}\n`
-  if (!(name in WORKLOADS)) throw new Error(`nothing is called "${name}"`)
+  const workload = WORKLOADS[name]
+  if (workload === undefined) throw new Error(`nothing is called "${name}"`)
   const peers = results[name]
-  return peers === undefined
-    ? ''
-    : `![${name}](../benchmarks/results/${name}.svg)\n\n${table(peers)}\n`
+  if (peers === undefined) return ''
+  return `![${name}](../benchmarks/results/${name}.svg)\n\n${underLoad(workload.load, table(peers))}\n`
 }
 
 /** Each file of the documentation that is made of results, with what it should hold. */

@@ -1,5 +1,6 @@
 import { fillDatabase, idOf } from './fill.js'
 import { closedLoop, openLoop, type Ports, type Shot } from './http-client.js'
+import type { Load } from './load.js'
 import { CONNECTIONS, cannonade, type Measurement, measured, visitAll } from './measure.js'
 import { BASELINE, OURS } from './report.js'
 import type { ServerProcess } from './server-process.js'
@@ -19,6 +20,7 @@ export interface Scale {
 
 export interface Workload {
   readonly title: string
+  readonly load: Load
   /** For those who do not take part, the documentation says why. */
   readonly takesPart: (peer: string) => boolean
   /** Databases to be filled before the first round: variables of the environment, with folders. */
@@ -148,38 +150,45 @@ async function atFixedRate(server: ServerProcess, { warmUp }: Scale): Promise<Me
 export const WORKLOADS: Record<string, Workload> = {
   counter: {
     title: 'Counter: read and write in each request',
+    load: 'autocannon',
     takesPart: compared,
     run: cannon('/counter', '/counter')
   },
   read: {
     title: 'Read only, as a page that needs a login',
+    load: 'autocannon',
     takesPart: compared,
     run: cannon('/read', '/counter')
   },
   untouched: {
     title: 'A route that does not touch its session',
+    load: 'autocannon',
     takesPart: compared,
     run: cannon('/untouched', '/counter')
   },
   create: {
     title: 'First visit: a new session in each request',
+    load: 'autocannon',
     takesPart: compared,
     run: cannon('/create', null)
   },
   mix: {
     title: 'Mix: 90 % read, 9 % write, 1 % create or destroy, 100,000 sessions, Zipf',
+    load: 'closed',
     takesPart: (peer) => compared(peer) && !/one cookie|signed|encrypted|files/.test(peer),
     fill: fillByVisits,
     run: (server, { seconds }, visitors) => loop(server, seconds, mixture(visitors))
   },
   big: {
     title: 'Counter in sessions of 32 KiB',
+    load: 'autocannon',
     // A cookie cannot hold it.
     takesPart: (peer) => compared(peer) && !/one cookie|signed|encrypted|secure/.test(peer),
     run: cannon('/counter', '/big')
   },
   cold: {
     title: 'Cold: 1,000,000 sessions, a cache of 1 %, uniform reads',
+    load: 'closed',
     takesPart: (peer) => peer === BASELINE || /1M stored/.test(peer),
     async prepare({ cold }) {
       return { COLD_FOLDER: await fillDatabase(cold, 0) }
@@ -192,6 +201,7 @@ export const WORKLOADS: Record<string, Workload> = {
   },
   steady: {
     title: `Counter at a fixed rate of ${OPEN_LOOP_RATE.toLocaleString('en-US')}/s, open loop`,
+    load: 'open',
     takesPart: (peer) => [BASELINE, OURS].includes(peer) || /power|reaping|^@fastify/.test(peer),
     // The reaper leaves nothing behind for the next round.
     async prepareRound({ expired }) {

@@ -1,3 +1,4 @@
+import { underLoad } from '../load.js'
 import { type Spread, spread } from '../statistics.js'
 import type { Reaping } from './reaping.js'
 import type { Side } from './servers.js'
@@ -74,7 +75,7 @@ function loadTable({ load }: OriginalResults): string {
       ...sides(({ p99 }) => p99, ms)
     ]
   })
-  return markdown([head, ...rows])
+  return underLoad('closed', markdown([head, ...rows]))
 }
 
 function spaceTable({ load, reaper: { gone } }: OriginalResults): string {
@@ -105,7 +106,7 @@ function reaperTable({ reaper: { growth } }: OriginalResults): string {
     ...[ours, original].map(({ meanwhile }) => ms(meanwhile.p99)),
     ...[ours, original].map(({ meanwhile }) => ms(meanwhile.most))
   ])
-  return markdown([head, ...rows])
+  return underLoad('closed', markdown([head, ...rows]))
 }
 
 function trialsTable({ kills, races: { parallel, logout } }: OriginalResults): string {
@@ -138,9 +139,13 @@ function summaryTable(results: OriginalResults): string {
   const rows = load
     .filter(({ cores }) => cores === 'all')
     .map((each) => {
-      const rate = (side: Side): string =>
-        number(of(each.rounds[side], ({ requestsPerSecond }) => requestsPerSecond).median)
-      return [`${each.title}, requests/s`, rate('ours'), rate('original')]
+      const median = (side: Side, pick: (round: Round) => number): string =>
+        number(of(each.rounds[side], pick).median)
+      const cell = (side: Side): string => {
+        const rate = median(side, ({ requestsPerSecond }) => requestsPerSecond)
+        return `${rate} (${median(side, ({ cpuPerRequest }) => cpuPerRequest)} µs)`
+      }
+      return [`${each.title}, requests/s (CPU for each)`, cell('ours'), cell('original')]
     })
   const largest = reaper.growth.at(-1)
   if (largest !== undefined) {
@@ -159,7 +164,8 @@ function summaryTable(results: OriginalResults): string {
     counted('ours'),
     counted('original')
   ])
-  return markdown([['', 'this package', 'axum, tower-sessions, sled'], ...rows])
+  const head = ['', 'this package', 'axum, tower-sessions, sled']
+  return underLoad('closed', markdown([head, ...rows]))
 }
 
 /** By the name that a block in the documentation has. */
