@@ -2,18 +2,31 @@ import { type Test, test } from 'tap'
 import { cookieOf } from '../../support/app.js'
 import { startChild } from '../../support/child.js'
 import { needs } from '../../support/needs.js'
-import { startRedis } from '../../support/redis.js'
+import { redisFor } from '../../support/redis-app.js'
+import { clusterFor } from '../../support/redis-cluster.js'
 
 const UPDATES = 1000
 const AT_ONCE = 20
 
-/** Two servers on one Redis, each with another client; and how to ask them. */
-async function twoServers(t: Test) {
-  const redis = await startRedis()
-  t.teardown(() => redis.stop())
+/** Where the sessions are, and the clients of the two servers. */
+const PLACES: Record<string, { start: (t: Test) => Promise<string>; clients: string[] }> = {
+  'one Redis': {
+    start: async (t) => (await redisFor(t)).url,
+    clients: ['redis', 'ioredis']
+  },
+  'a cluster': {
+    start: async (t) => (await clusterFor(t)).urls[0] ?? '',
+    clients: ['redis cluster', 'ioredis cluster']
+  }
+}
+
+/** Two servers, each with another client; and how to ask them. */
+async function twoServers(t: Test, where: string) {
+  const { start, clients } = PLACES[where] as (typeof PLACES)[string]
+  const redis = await start(t)
   const urls: string[] = []
-  for (const CLIENT of ['redis', 'ioredis']) {
-    const child = startChild(t, 'test/fixtures/redis-server.ts', { REDIS_URL: redis.url, CLIENT })
+  for (const CLIENT of clients) {
+    const child = startChild(t, 'test/fixtures/redis-server.ts', { REDIS_URL: redis, CLIENT })
     const [, url = ''] = await child.line(/listening on (.*)/)
     urls.push(url)
   }
@@ -27,8 +40,14 @@ async function twoServers(t: Test) {
   return { one, other, get }
 }
 
-test('two processes on one Redis share sessions as one would', needs('redis-server'), async (t) => {
-  const { one, other, get } = await twoServers(t)
+for (const where of Object.keys(PLACES)) {
+  test(`two processes on ${where} share sessions as one would`, needs('redis-server'), (t) =>
+    shareSessions(t, where)
+  )
+}
+
+async function shareSessions(t: Test, where: string): Promise<void> {
+  const { one, other, get } = await twoServers(t, where)
 
   await t.test(`of ${UPDATES} parallel updates none is lost`, async (t) => {
     const { set: cookie } = await get(`${one}/count`)
@@ -76,4 +95,4 @@ test('two processes on one Redis share sessions as one would', needs('redis-serv
       t.ok(log.some((line) => /changes were dropped/.test(line)))
     })
   }
-})
+}
