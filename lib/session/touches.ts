@@ -42,10 +42,11 @@ export class Touches {
   readonly #planned = new Map<string, Planned>()
   #bytes = 0
   #timer: NodeJS.Timeout | null = null
-  #flushing: Promise<void> | null = null
+  /** Resolves to false if the store could do nothing. */
+  #flushing: Promise<boolean> | null = null
   #hurries = false
   #closed = false
-  /** Kinds of failures that were logged since a touch was last stored. */
+  /** Kinds of failures that were logged since all went well. */
   readonly #told = new Set<string>()
 
   constructor(context: TouchesContext) {
@@ -73,9 +74,8 @@ export class Touches {
 
   /** Resolves when all that is planned is stored, or has failed. */
   async settled(): Promise<void> {
-    // It may have begun before the last ones were planned.
-    await this.#flushing
-    await this.#flush()
+    // It may have begun before the last ones were planned. Who waits for a store that hangs waits once.
+    if ((await this.#flushing) !== false) await this.#flush()
   }
 
   /** As `settled`, for good. */
@@ -115,23 +115,28 @@ export class Touches {
     })
   }
 
-  #flush(): Promise<void> {
+  #flush(): Promise<boolean> {
     this.#flushing ??= this.#writeAll().finally(() => {
       this.#flushing = null
     })
     return this.#flushing
   }
 
-  async #writeAll(): Promise<void> {
+  async #writeAll(): Promise<boolean> {
+    if (this.#planned.size === 0) return true
+    let failed = false
     // What comes meanwhile is for the next time, or a busy server would never end.
     for (let left = this.#planned.size; left > 0; ) {
       const group = this.#takeGroup(left)
       left -= group.length
       const written = await Promise.all(group.map((record) => this.#write(record)))
+      failed ||= written.includes(false)
       // A store that could do nothing is not asked for the rest now.
-      if (!written.includes(true)) return
+      if (!written.includes(true)) return false
       await nextTurn()
     }
+    if (!failed) this.#told.clear()
+    return true
   }
 
   /** Never an empty one: the first of a group may be of any size. */
@@ -163,7 +168,6 @@ export class Touches {
     const { store, sessionName } = this.#context
     try {
       await store.touch(record)
-      this.#told.clear()
       if (!record.destroyed) announce(events.saved, sessionName, record.handle)
       return true
     } catch (error) {

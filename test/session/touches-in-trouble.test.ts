@@ -127,14 +127,15 @@ test('of changes that are only half made nothing is stored', async (t) => {
 
 /** A store whose writes are refused while `fails` says so. */
 class FailingStore extends MemoryStore {
-  fails = false
+  fails: boolean | string = false
   saves = 0
   held: Promise<void> | null = null
 
   override async save(...args: Parameters<MemoryStore['save']>): Promise<void> {
     this.saves++
     if (this.held !== null) await this.held
-    if (this.fails) throw new Error('IO error: the disk is gone')
+    const [{ handle }] = args
+    if (this.fails === true || this.fails === handle) throw new Error('IO error: the disk is gone')
     await super.save(...args)
   }
 }
@@ -175,6 +176,11 @@ test('a store that fails costs no answer, and one line in the log until it works
   store.fails = true
   await visit()
   t.equal(lines.length, 2)
+  store.fails = first.handle
+  await visit()
+  await visit()
+  t.equal(lines.length, 2, 'nor is what fails for some told each time that it works for others')
+  store.fails = true
   t.equal(
     (await get('/set', first.cookie)).status,
     503,
