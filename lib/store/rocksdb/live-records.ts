@@ -64,7 +64,8 @@ export class LiveRecords {
   /** The live record, whether it is past its time or not. */
   find(handle: string): Promise<LiveRecord | null> {
     const known = this.recall(handle)
-    if (known !== undefined) return Promise.resolve(known)
+    if (known?.failure === null) return Promise.resolve(known)
+    if (known !== undefined) return this.#findAnew(known)
     if (!isHandle(handle)) return Promise.resolve(null)
     // All who ask at one time share one read, and with it one object.
     let finding = this.#finding.get(handle)
@@ -78,7 +79,7 @@ export class LiveRecords {
   /** As `find`, and not remembered as one that a visitor has asked for. */
   async findUnasked(handle: string): Promise<LiveRecord | null> {
     const known = this.recall(handle)
-    if (known !== undefined) return known
+    if (known?.failure === null) return known
     const record = await this.find(handle)
     if (record !== null) record.used = false
     return record
@@ -89,6 +90,12 @@ export class LiveRecords {
     const key = recordKey(handle)
     const bytes = await this.#source.read(key)
     return bytes === null ? null : decodeRecord(handle, bytes, key, LiveRecord)
+  }
+
+  /** What is stored in place of an object that has failed, when that has no write under way. */
+  async #findAnew(failed: LiveRecord): Promise<LiveRecord | null> {
+    await this.#source.ended(failed).catch(() => {})
+    return this.find(failed.handle)
   }
 
   #named(record: LiveRecord | null, id: string): LiveRecord | null {

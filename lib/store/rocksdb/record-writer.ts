@@ -75,6 +75,7 @@ export class RecordWriter {
     const old = this.#cache.get(record.handle) ?? evicted
     const fresh = new LiveRecord(record)
     fresh.inherit(record, null)
+    const known = old?.failure === null ? old : null
     if (old !== undefined) {
       old.failure ??= new StoreUnavailableError('save a session that an import has replaced')
       this.#cache.delete(old)
@@ -86,8 +87,8 @@ export class RecordWriter {
     return this.#commit.add({
       writeTo: (batch) => {
         // Only now is it certain where the indexes have it: earlier writes are through.
-        fresh.indexedAt = old?.indexedAt ?? null
-        fresh.indexedPrincipal = old?.indexedPrincipal ?? null
+        fresh.indexedAt = known?.indexedAt ?? null
+        fresh.indexedPrincipal = known?.indexedPrincipal ?? null
         fresh.refile = true
         this.#write(fresh, batch)
       },
@@ -167,9 +168,10 @@ export class RecordWriter {
       // What is in memory is no longer what is on disk: the next request reads it anew.
       record.failure ??= error
       record.destroyed = false
-      this.#cache.delete(record)
-    } else if ((record.destroyed || record.failure !== null) && !record.queued) {
-      this.#cache.delete(record)
+    }
+    if (record.destroyed || record.failure !== null) {
+      // While another write of it is under way, what is on disk may yet change.
+      if (!record.pinned) this.#cache.delete(record)
     } else {
       this.#cache.weigh(record)
       if (record.indexedAt !== null) this.#listener.filed(record.indexedAt)

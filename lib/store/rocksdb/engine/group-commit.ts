@@ -33,13 +33,18 @@ class Group {
 /**
  * Gathers all writes of one turn of the event loop into one atomic batch. Only one batch is under
  * way at a time: the binding's threads could swap two, and while one is on its way the next group
- * grows, which is what makes a busy server cheaper per write.
+ * grows, which is what makes a busy server cheaper per write. While the disk syncs what was written,
+ * the next batch is; the sync after that is for all that were written by its start.
  */
 export class GroupCommit {
   readonly #connection: { readonly db: RocksDatabase }
   readonly #sync: (() => Promise<void>) | null
   #gathering: Group | null = null
   #writing: Group | null = null
+  /** Written, and not in the sync under way. */
+  #written: Group[] = []
+  #syncing: Group[] = []
+  #syncs: Promise<void> | null = null
   #scheduled = false
   groups = 0
   writes = 0
@@ -70,16 +75,21 @@ export class GroupCommit {
 
   /** Resolves when all that was added until now is durable, or has failed. */
   async settled(): Promise<void> {
-    await (this.#gathering ?? this.#writing)?.done.catch(() => {})
+    await this.#newest?.done.catch(() => {})
   }
 
   /** Resolves when nothing is waiting or under way any more. */
   async drain(): Promise<void> {
     for (;;) {
-      const group = this.#gathering ?? this.#writing
+      const group = this.#newest
       if (group === null) return
       await group.done.catch(() => {})
     }
+  }
+
+  /** They settle in the order in which they came. */
+  get #newest(): Group | null {
+    return this.#gathering ?? this.#writing ?? this.#written.at(-1) ?? this.#syncing.at(-1) ?? null
   }
 
   #open(write: Write | null): Group {
@@ -102,9 +112,37 @@ export class GroupCommit {
     this.#gathering = null
     this.#writing = group
     this.#write(group).then(
-      () => this.#settle(group, null),
-      (error: Error) => this.#settle(group, databaseFailure('save a session', error))
+      () => this.#endWrite(group, null),
+      async (error: Error) => {
+        // Groups settle in order, and whatever comes behind this one must know that it has failed.
+        await this.#syncs
+        this.#endWrite(group, databaseFailure('save a session', error))
+      }
     )
+  }
+
+  #endWrite(group: Group, error: Error | null): void {
+    this.#writing = null
+    if (error === null && this.#sync !== null) {
+      this.#written.push(group)
+      this.#syncs ??= this.#syncWritten(this.#sync)
+    } else settle(group, error)
+    if (this.#gathering !== null && !this.#scheduled) this.#schedule()
+  }
+
+  /** A sync that fails says nothing of what was written during it: the next one is for that. */
+  async #syncWritten(sync: () => Promise<void>): Promise<void> {
+    while (this.#written.length > 0) {
+      this.#syncing = this.#written
+      this.#written = []
+      const error = await sync().then(
+        () => null,
+        (reason: Error) => databaseFailure('save a session', reason)
+      )
+      const { length } = this.#syncing
+      for (let at = 0; at < length; at++) settle(this.#syncing.shift() as Group, error)
+    }
+    this.#syncs = null
   }
 
   async #write(group: Group): Promise<void> {
@@ -123,14 +161,11 @@ export class GroupCommit {
     this.writes += group.writes.length
     this.largest = Math.max(this.largest, group.writes.length)
     await batch.flush()
-    if (this.#sync !== null) await this.#sync()
   }
+}
 
-  #settle(group: Group, error: Error | null): void {
-    this.#writing = null
-    for (const write of group.writes) write.settled(error)
-    if (error === null) group.resolve()
-    else group.reject(error)
-    if (this.#gathering !== null) this.#schedule()
-  }
+function settle(group: Group, error: Error | null): void {
+  for (const write of group.writes) write.settled(error)
+  if (error === null) group.resolve()
+  else group.reject(error)
 }

@@ -59,13 +59,16 @@ export class WalSync {
     this.#failed = false
   }
 
-  /** Syncs the logs after one number, up to and including another. */
-  async #advance(after: number, upTo: number): Promise<void> {
+  /**
+   * Syncs the logs from one number up to another, both included: into the first, something may have
+   * been written since its sync began.
+   */
+  async #advance(from: number, upTo: number): Promise<void> {
     await this.close()
     const { path } = this.#database
     for (const name of await readdir(path)) {
       const number = Number(WAL_NAME.exec(name)?.[1] ?? Number.NaN)
-      if (!(number > after && number <= upTo)) continue
+      if (!(number >= from && number <= upTo)) continue
       const file = await openIfThere(join(path, name))
       if (file === null) continue
       await file.datasync().finally(() => {
