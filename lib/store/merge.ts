@@ -11,6 +11,9 @@ export interface Known {
   readonly data: Map<string, string>
 }
 
+/** The same where others share it, so that nobody may change it. */
+export type SharedKnown = Omit<Known, 'data'> & { readonly data: ReadonlyMap<string, string> }
+
 /** What a request knows of a record once that is stored as it is. */
 export function knownOf(record: SessionRecord): Known {
   const { createdAt, expiry, principal, metadata, data } = record
@@ -21,7 +24,7 @@ export function knownOf(record: SessionRecord): Known {
 export function mergeChanges(
   stored: SessionRecord,
   record: SessionRecord,
-  known: Known,
+  known: SharedKnown,
   changes: SessionChanges
 ): void {
   const moved = record.principal !== known.principal
@@ -41,7 +44,7 @@ export function mergeInto(
   target: SessionRecord,
   stored: SessionRecord,
   fresh: SessionRecord,
-  known: Known,
+  known: SharedKnown,
   keep: boolean | readonly string[]
 ): void {
   if (keep === false) {
@@ -79,7 +82,7 @@ export function difference(
  * A request that changed the rules decides; otherwise those that are stored do, and a deadline
  * under the same rules never moves back.
  */
-function mergeExpiry(stored: SessionRecord, record: SessionRecord, known: Known): void {
+function mergeExpiry(stored: SessionRecord, record: SessionRecord, known: SharedKnown): void {
   stored.lastSeenAt = Math.max(stored.lastSeenAt, record.lastSeenAt)
   if (!isSameExpiry(record.expiry, known.expiry)) {
     stored.expiry = record.expiry

@@ -1,4 +1,5 @@
 import type { Database } from './engine/database.js'
+import type { RecentRecords } from './recent-records.js'
 import { StoredSession } from './stored-session.js'
 
 /** Of the trees that one session is in; those that change with it are written anew. */
@@ -22,6 +23,7 @@ export interface Change {
 /** Changes that have sessions in common, and so are written together or not at all. */
 export class Unit {
   readonly changes: Change[] = []
+  changed: readonly StoredSession[] = []
   /** It was read as it was written, and nobody who opens the database can take it back. */
   committed = false
   /** Its changes were taken back, and are on their way again in another one. */
@@ -34,11 +36,11 @@ export class Unit {
   }
 
   /** Reads what is stored and makes the changes. One that throws is settled, and the others stay. */
-  plan(database: Database, changes: readonly Change[]): void {
+  plan(database: Database, recent: RecentRecords, changes: readonly Change[]): void {
     const session = (handle: string): StoredSession => {
       let found = this.#sessions.get(handle)
       if (found === undefined) {
-        found = new StoredSession(database, handle)
+        found = new StoredSession(database, recent, handle)
         this.#sessions.set(handle, found)
       }
       return found
@@ -52,10 +54,7 @@ export class Unit {
         change.settled(error as Error)
       }
     }
-  }
-
-  get changed(): StoredSession[] {
-    return [...this.#sessions.values()].filter((session) => session.changed)
+    this.changed = [...this.#sessions.values()].filter((session) => session.changed)
   }
 
   /** How much of the disk it may take. */
@@ -70,6 +69,12 @@ export class Unit {
    */
   async write(database: Database): Promise<boolean> {
     const changed = this.changed
+    const [only] = changed
+    if (only !== undefined && changed.length === 1) {
+      return database.ifVersion(database.sessions, only.key, only.version, () => {
+        only.write(database)
+      })
+    }
     const conditions: Promise<boolean>[] = []
     // Nothing may follow an inner condition in an outer one: where there must be no entry, the
     // binding forgets that the outer one has failed.

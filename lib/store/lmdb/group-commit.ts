@@ -4,6 +4,7 @@ import type { WriteStats } from '../stats.js'
 import { type Change, groupBySession, Unit } from './change.js'
 import { watchCommits } from './engine/commit-hint.js'
 import type { Database } from './engine/database.js'
+import type { RecentRecords } from './recent-records.js'
 import type { StoredSession } from './stored-session.js'
 
 /** A refused commit is tried again: LMDB refuses one of a process that lives when another is killed. */
@@ -22,6 +23,7 @@ const MOST_UNFLUSHED = 2
  */
 export class GroupCommit {
   readonly #database: Database
+  readonly #recent: RecentRecords
   readonly #early: boolean
   #gathering: Change[] = []
   /** What is written and may not be committed yet. */
@@ -42,8 +44,14 @@ export class GroupCommit {
    * @param early acknowledge what everybody can read, and do not wait until it is flushed
    * @param damaged hears of each session that did not decode and was put aside
    */
-  constructor(database: Database, early: boolean, damaged: (session: StoredSession) => void) {
+  constructor(
+    database: Database,
+    recent: RecentRecords,
+    early: boolean,
+    damaged: (session: StoredSession) => void
+  ) {
     this.#database = database
+    this.#recent = recent
     this.#early = early
     this.#damaged = damaged
     watchCommits(
@@ -98,7 +106,7 @@ export class GroupCommit {
     const units: Unit[] = []
     for (const group of groupBySession(changes)) {
       const unit = new Unit()
-      unit.plan(this.#database, group)
+      unit.plan(this.#database, this.#recent, group)
       if (unit.changed.length > 0) units.push(unit)
       else unit.settle(null)
     }

@@ -18,6 +18,7 @@ import { GroupCommit } from './group-commit.js'
 import { Leases } from './leases.js'
 import { LmdbRecord } from './lmdb-record.js'
 import { Reaper } from './reaper.js'
+import { RecentRecords } from './recent-records.js'
 import { RecordReader } from './record-reader.js'
 import { RecordWriter } from './record-writer.js'
 import { readSuccessor } from './successor.js'
@@ -66,6 +67,7 @@ export class LmdbStore implements SessionStore {
   #leases!: Leases
   #reaper!: Reaper
   #quarantine!: Quarantine
+  readonly #recent = new RecentRecords()
   readonly #backups = new Set<Promise<unknown>>()
   /** Gives the folder back to other stores of this process. */
   #leaveFolder = (): void => {}
@@ -91,10 +93,10 @@ export class LmdbStore implements SessionStore {
     }
     this.#context = context
     this.#quarantine = new Quarantine(context)
-    this.#commit = new GroupCommit(database, this.#early, ({ handle, damage }) => {
+    this.#commit = new GroupCommit(database, this.#recent, this.#early, ({ handle, damage }) => {
       if (damage !== null) this.#quarantine.put(handle, damage.reason)
     })
-    this.#reader = new RecordReader(database, context)
+    this.#reader = new RecordReader(database, this.#recent, context)
     this.#writer = new RecordWriter(this.#commit, context.now)
     this.#leases = new Leases(database)
     this.#reaper = new Reaper(database, this.#commit, this.#leases, context.now)
@@ -113,15 +115,28 @@ export class LmdbStore implements SessionStore {
   }
 
   load(id: string): LmdbRecord | null | Promise<LmdbRecord | null> {
-    return this.loadByHandle(handleOf(id))
+    return this.#load(
+      () => this.#reader.load(id),
+      () => handleOf(id)
+    )
   }
 
   loadByHandle(handle: string): LmdbRecord | null | Promise<LmdbRecord | null> {
+    return this.#load(
+      () => this.#reader.loadByHandle(handle),
+      () => handle
+    )
+  }
+
+  #load(
+    load: () => LmdbRecord | null,
+    handle: () => string
+  ): LmdbRecord | null | Promise<LmdbRecord | null> {
     try {
-      return this.#reader.readAlive(handle)
+      return load()
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) return Promise.reject(error)
-      return this.#writer.quarantine(handle).then(() => null)
+      return this.#writer.quarantine(handle()).then(() => null)
     }
   }
 
@@ -218,6 +233,7 @@ export class LmdbStore implements SessionStore {
       store: 'lmdb',
       sessions: entryCount,
       diskBytes: size,
+      cache: this.#recent.stats(),
       writes: this.#commit.stats(),
       reaper: { deleted: this.#reaper.deleted, refiled: this.#reaper.refiled },
       quarantined: this.#quarantine.count,

@@ -1,5 +1,5 @@
 import { RecordCorruptError } from '../../errors.js'
-import { isHandle } from '../../record/handle.js'
+import { handleOf, isHandle } from '../../record/handle.js'
 import {
   handleIn,
   parsePrincipalKey,
@@ -15,6 +15,7 @@ import type { LmdbRange } from './engine/binding.js'
 import type { Database } from './engine/database.js'
 import { birthOf } from './engine/version.js'
 import { LmdbRecord } from './lmdb-record.js'
+import { copyOf, type RecentRecords } from './recent-records.js'
 
 const BATCH = 32
 const KEYS_PER_READ = 128
@@ -22,10 +23,12 @@ const KEYS_PER_READ = 128
 /** Reads what any process has committed so far. */
 export class RecordReader {
   readonly #database: Database
+  readonly #recent: RecentRecords
   readonly #context: StoreContext
 
-  constructor(database: Database, context: StoreContext) {
+  constructor(database: Database, recent: RecentRecords, context: StoreContext) {
     this.#database = database
+    this.#recent = recent
     this.#context = context
   }
 
@@ -43,6 +46,33 @@ export class RecordReader {
     const record = decodeRecord(handle, entry.bytes, key, LmdbRecord)
     record.known = knownOf(record)
     record.birth = birthOf(entry.version)
+    return record
+  }
+
+  /** @throws {RecordCorruptError} */
+  load(id: string): LmdbRecord | null {
+    const known = this.#recent.handleOf(id)
+    const handle = known ?? handleOf(id)
+    const record = this.#load(handle)
+    if (record !== null && known === undefined) this.#recent.noteId(id, handle)
+    return record
+  }
+
+  /** @throws {RecordCorruptError} */
+  loadByHandle(handle: string): LmdbRecord | null {
+    return isHandle(handle) ? this.#load(handle) : null
+  }
+
+  #load(handle: string): LmdbRecord | null {
+    const key = this.#recent.keyOf(handle)
+    this.#database.refresh()
+    const version = this.#database.versionOf(this.#database.sessions, key)
+    if (version === null) return null
+    const stored = this.#recent.at(this.#database, handle, key, version)
+    if (stored.expiresAt <= this.#context.now()) return null
+    const record = copyOf(stored, LmdbRecord)
+    record.known = stored
+    record.birth = birthOf(version)
     return record
   }
 

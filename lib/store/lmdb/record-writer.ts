@@ -1,7 +1,7 @@
 import type { SessionRecord } from '../../record/record.js'
 import { IndexedRecord } from '../format/indexed-record.js'
 import { inOrder } from '../in-order.js'
-import { type Known, knownOf, mergeChanges, mergeInto } from '../merge.js'
+import { knownOf, mergeChanges, mergeInto, type SharedKnown } from '../merge.js'
 import type { SessionChanges } from '../session-store.js'
 import type { GroupCommit } from './group-commit.js'
 import { LmdbRecord } from './lmdb-record.js'
@@ -47,6 +47,7 @@ export class RecordWriter {
     await this.#change(record, (session) => {
       const stored = this.#alive(record, session)
       if (stored === null) return () => markDestroyed(record)
+      const { known } = record
       const found = stored.data.get(key)
       const isExpected = found === expected
       if (isExpected) {
@@ -56,7 +57,7 @@ export class RecordWriter {
       return () => {
         swapped = isExpected
         record.apply(key, isExpected ? text : found)
-        record.learn(key, isExpected ? text : found)
+        if (known !== null) record.learn(known, [[key, isExpected ? text : found]])
       }
     })
     return swapped
@@ -162,7 +163,7 @@ function putFirst(record: SessionRecord, session: StoredSession): () => void {
 function merge(
   stored: IndexedRecord,
   record: LmdbRecord,
-  known: Known,
+  known: SharedKnown,
   changes: SessionChanges
 ): () => void {
   mergeChanges(stored, record, known, changes)
@@ -171,7 +172,6 @@ function merge(
   return () => {
     // Another process may have made it somebody else's, which this record has not changed.
     if (record.principal === own) record.principal = principal
-    record.known = { createdAt, expiry, metadata, principal, data: known.data }
-    for (const [key, text] of changes) record.learn(key, text)
+    record.learn({ createdAt, expiry, metadata, principal, data: known.data }, changes)
   }
 }

@@ -1,10 +1,11 @@
 import { RecordCorruptError } from '../../errors.js'
-import type { IndexedRecord } from '../format/indexed-record.js'
+import { IndexedRecord } from '../format/indexed-record.js'
 import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js'
-import { expiryKey, quarantineKey, recordKey, successorKey } from '../format/keys.js'
-import { decodeRecord, encodeRecord } from '../format/record-codec.js'
+import { expiryKey, quarantineKey, successorKey } from '../format/keys.js'
+import { encodeRecord } from '../format/record-codec.js'
 import type { Database } from './engine/database.js'
 import { birthOf, newBirth, nextVersion } from './engine/version.js'
+import { copyOf, type RecentRecords } from './recent-records.js'
 import { encodeSuccessor, type Successor } from './successor.js'
 
 const EMPTY = Buffer.alloc(0)
@@ -17,6 +18,7 @@ export class StoredSession {
   readonly version: number | null
   /** What did not decode. */
   readonly damage: { readonly bytes: Buffer; readonly reason: Error } | null = null
+  readonly #recent: RecentRecords
   readonly #found: IndexedRecord | null = null
   #record: IndexedRecord | null = null
   #birth: number
@@ -27,19 +29,20 @@ export class StoredSession {
   /** What the entry will have; `null` if it is to be deleted, `undefined` if nothing was asked. */
   #newVersion: number | null | undefined
 
-  constructor(database: Database, handle: string) {
+  constructor(database: Database, recent: RecentRecords, handle: string) {
     this.handle = handle
-    this.key = recordKey(handle)
-    const entry = database.read(database.sessions, this.key)
-    this.version = entry?.version ?? null
-    this.#birth = entry === null ? 0 : birthOf(entry.version)
-    if (entry === null) return
+    this.#recent = recent
+    this.key = recent.keyOf(handle)
+    this.version = database.versionOf(database.sessions, this.key)
+    this.#birth = this.version === null ? 0 : birthOf(this.version)
+    if (this.version === null) return
     try {
-      this.#found = decodeRecord(handle, entry.bytes, this.key)
-      this.#record = this.#found
+      this.#found = recent.at(database, handle, this.key, this.version)
+      this.#record = copyOf(this.#found, IndexedRecord)
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) throw error
-      this.damage = { bytes: Buffer.from(entry.bytes), reason: error }
+      const bytes = database.read(database.sessions, this.key)?.bytes ?? EMPTY
+      this.damage = { bytes: Buffer.from(bytes), reason: error }
       this.#changed = true
     }
   }
@@ -102,7 +105,7 @@ export class StoredSession {
     }
     const record = this.#record
     if (record === null) {
-      if (this.#found !== null) unfileRecord(this.#found, writer)
+      if (this.#found !== null) unfileRecord(copyOf(this.#found, IndexedRecord), writer)
       this.#newVersion = null
       if (this.version !== null) sessions.remove(this.key)
       return
@@ -112,17 +115,17 @@ export class StoredSession {
     fileRecord(record, this.#refile, writer)
     this.#newVersion = nextVersion(this.#birth)
     sessions.put(this.key, encodeRecord(record, this.key), this.#newVersion)
+    this.#recent.note(record, this.key, this.#newVersion)
   }
 
   /** Whether the database has lost again what was written here, as far as can be told. */
   isLost(database: Database): boolean {
-    const version = database.read(database.sessions, this.key)?.version ?? null
+    const version = database.versionOf(database.sessions, this.key)
     return this.#newVersion === null ? version !== null : version === this.version
   }
 
   /** Whether the database holds what was written here, as far as can be told. */
   isStored(database: Database): boolean {
-    const entry = database.read(database.sessions, this.key)
-    return (entry?.version ?? null) === this.#newVersion
+    return database.versionOf(database.sessions, this.key) === this.#newVersion
   }
 }
