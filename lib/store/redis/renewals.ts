@@ -103,8 +103,8 @@ export class Renewals {
     const { old, fresh, filings } = renewal
     checkSize(record, Math.max(fresh.size, version.session.record.size), fresh.data, maxRecordSize)
     const own = marks.after([])
-    const last = [...filings.values()].at(-1) ?? null
-    const filing = await lists.file(record, last, own[0])
+    // Each attempt has an entry of its own: who ends what the last one stored takes out that one's.
+    const filing = await lists.file(record, null, own[0])
     if (filing !== null) filings.set(filing.mark, filing)
     const born = newBirth()
     const text = encodeSession({ marks: own, born, filing, record })
