@@ -3,10 +3,11 @@ import type { SessionRecord } from '../../record/record.js'
 import { inOrder } from '../in-order.js'
 import { type Known, knownOf, mergeChanges } from '../merge.js'
 import type { SessionChanges } from '../session-store.js'
+import { changedBeginning } from './beginning.js'
 import { decodeSession, encodeSession, type Filing, type StoredSession } from './codec.js'
 import type { RedisKeys } from './keys.js'
 import { RedisRecord } from './redis-record.js'
-import type { RedisServer } from './server.js'
+import type { RedisServer, Swapped } from './server.js'
 import { type Attempt, newBirth, type SessionVersions, type Version } from './session-versions.js'
 import type { UserLists } from './user-lists.js'
 import type { WriteMarks } from './write-marks.js'
@@ -169,10 +170,11 @@ export class RecordWriter {
    * @param stale gets what lists have of this session that stands for it no more
    */
   async #swap(
-    { session }: Version,
+    version: Version,
     stale: Filing[] = []
   ): Promise<Attempt<StoredSession & { text: string }>> {
-    const { server, keys, lists, marks } = this.#writing
+    const { lists, marks } = this.#writing
+    const { session } = version
     const { record, born } = session
     const next = marks.after(session.marks)
     if (session.filing !== null) stale.push(session.filing)
@@ -180,18 +182,22 @@ export class RecordWriter {
     if (filing !== null) stale.push(filing)
     const written = { marks: next, born, filing, record }
     const text = encodeSession(written)
-    const key = keys.record(record.handle)
-    const { swapped, found } = await server.swap(
-      key,
-      session.marks[0],
-      text,
-      this.#timeLeft(record)
-    )
+    const { swapped, found } = await this.#write(version, text)
     if (swapped) return { done: { ...written, text }, text }
     // The client has sent it twice, and the server had done it: others have written since.
     if (found === null || !hasMark(found, next[0])) return { found }
     const later = decodeSession(record.handle, found)
     return { done: { ...later, text: found }, text: found }
+  }
+
+  #write({ session, text: from, expiresAt }: Version, text: string): Promise<Swapped> {
+    const { server, keys } = this.#writing
+    const { record, marks } = session
+    const key = keys.record(record.handle)
+    const beginning = changedBeginning(from, text)
+    if (beginning === null) return server.swap(key, marks[0], text, this.#timeLeft(record))
+    const timeLeft = record.expiresAt === expiresAt ? null : this.#timeLeft(record)
+    return server.overwrite(key, marks[0], beginning, timeLeft)
   }
 
   async #unfile(handle: string, stale: readonly Filing[]): Promise<void> {

@@ -4,6 +4,7 @@ import { type Connection, connectionOf, firstCommand, type RedisClient } from '.
 import {
   DESTROY,
   FILE,
+  OVERWRITE,
   PUT,
   RELEASE_LEASE,
   REMOVE,
@@ -20,6 +21,12 @@ const START_OF_SESSION = '400'
 const NO_TEXT = '\0'
 /** A walk begins with this cursor and has ended when it comes back. */
 const FIRST_CURSOR = '0'
+
+/** Whether a text is in its place now, or what is there instead. */
+export interface Swapped {
+  readonly swapped: boolean
+  readonly found: string | null
+}
 
 /** What the store asks of Redis. Every method rejects with the client's error, cleared of arguments. */
 export class RedisServer {
@@ -86,16 +93,23 @@ export class RedisServer {
   }
 
   /** Puts a text in the place of one that begins as expected, or gives what is there instead. */
-  async swap(
+  async swap(key: string, expected: string, text: string, milliseconds: number): Promise<Swapped> {
+    return swapped(await this.#run(SWAP, key, expected, text, timeLeft(milliseconds)))
+  }
+
+  /**
+   * As `swap`, where only the beginning changes.
+   *
+   * @param milliseconds how long it lives from now; `null` for as long as before
+   */
+  async overwrite(
     key: string,
-    expected: string,
-    text: string,
-    milliseconds: number
-  ): Promise<{ swapped: boolean; found: string | null }> {
-    const reply = await this.#run(SWAP, key, expected, text, timeLeft(milliseconds))
-    // A client may give numbers as texts; a session is never as short.
-    const swapped = String(reply) === '1'
-    return { swapped, found: swapped ? null : (reply as string | null) }
+    mark: string,
+    beginning: string,
+    milliseconds: number | null
+  ): Promise<Swapped> {
+    const expiry = milliseconds === null ? [] : [timeLeft(milliseconds)]
+    return swapped(await this.#run(OVERWRITE, key, mark, beginning, ...expiry))
   }
 
   async put(key: string, mark: string, text: string, milliseconds: number): Promise<void> {
@@ -174,6 +188,12 @@ export class RedisServer {
       return this.#send(key, ['EVAL', script.text, '1', key, ...args])
     }
   }
+}
+
+function swapped(reply: unknown): Swapped {
+  // A client may give numbers as texts; a session is never as short.
+  const isSwapped = String(reply) === '1'
+  return { swapped: isSwapped, found: isSwapped ? null : (reply as string | null) }
 }
 
 /** The time left and not the moment: the server's clock may differ from the application's. */

@@ -14,6 +14,8 @@ export interface Version {
   readonly session: StoredSession
   /** As it is stored. */
   readonly text: string
+  /** Its deadline, whatever is made of its record. */
+  readonly expiresAt: number
   /** Whether it was stored during this write, and not only when the request loaded it. */
   readonly isCurrent: boolean
 }
@@ -62,7 +64,9 @@ export class SessionVersions {
       const session = this.#alive(record, text)
       if (text === null || (session === null && isCurrent)) return null
       const outcome =
-        session === null ? await this.current(record) : await attempt({ session, text, isCurrent })
+        session === null
+          ? await this.current(record)
+          : await attempt({ session, text, isCurrent, expiresAt: session.record.expiresAt })
       if ('done' in outcome) {
         queue.stored = outcome.text
         return outcome.done
