@@ -11,6 +11,8 @@ const RUNS = 60
 /** Some of these fill the smallest cache, so that records are evicted and read again. */
 const PADDING = 'x'.repeat(180_000)
 const CACHE = { memory: 1024 * 1024, maxRecordSize: 1024 * 1024 }
+/** Each use of a session is stored, in the background and at once: its end is near. */
+const TOUCHED = { sessionEndLimit: { seconds: 9 }, touchInterval: 1 }
 const KEYS = ['a', 'b', 'c']
 const PRINCIPALS = ['ann', 'bob']
 
@@ -330,7 +332,7 @@ test('a rejected write poisons nothing', async (t) => {
   const anyRounds = fc.array(anyRound, { minLength: 1, maxLength: 12, size: 'max' })
   const property = fc.asyncProperty(anyRounds, async (rounds) => {
     const path = await temporaryFolder(t)
-    const { now } = new TestClock()
+    const now = restlessClock()
     const { world, close } = await openWorld(t, path, now)
     try {
       for (const round of rounds) await world.play(round)
@@ -340,7 +342,7 @@ test('a rejected write poisons nothing', async (t) => {
     rejected += world.rejected
     succeeded += world.succeeded
 
-    const app = await createApp(t, { path, now })
+    const app = await createApp(t, { path, now, ...TOUCHED })
     try {
       addRead(app)
       sameWorld(await readAll(app, world.ids), world.alive)
@@ -356,13 +358,20 @@ test('a rejected write poisons nothing', async (t) => {
   t.ok(succeeded > RUNS, `${succeeded} requests succeeded`)
 })
 
+/** Goes on as often as it is asked, but not so far that a session ends. */
+function restlessClock(): () => number {
+  const { time } = new TestClock()
+  let asked = 0
+  return () => time + Math.floor(asked++ / 10)
+}
+
 async function openWorld(
   t: Test,
   path: string,
   now: () => number
 ): Promise<{ world: World; close: () => Promise<void> }> {
   const { db, traffic } = await openApplicationDatabase(path)
-  const app = await createApp(t, { db, now, ...CACHE })
+  const app = await createApp(t, { db, now, ...TOUCHED, ...CACHE })
   const close = async (): Promise<void> => {
     traffic.failing = null
     await app.close()
