@@ -1,8 +1,8 @@
 import { RecordCorruptError } from '../errors.js'
 import { shortHandle } from '../record/handle.js'
-import type { IndexedRecord } from './format/indexed-record.js'
+import { IndexedRecord } from './format/indexed-record.js'
 import { expiryKey, kindOf, principalKey, recordKey } from './format/keys.js'
-import { decodeRecord } from './format/record-codec.js'
+import { decodeOutline, decodeRecord, type PartBytes, partKeysOf } from './format/record-codec.js'
 
 /** A damaged database may have millions of problems; some are enough to know what happened. */
 const MOST_LISTED = 100
@@ -15,6 +15,7 @@ const KINDS = [
   'missing-principal-entry',
   'stray-expiry-entry',
   'stray-principal-entry',
+  'stray-part',
   'unknown-key'
 ] as const
 
@@ -34,6 +35,8 @@ export interface Verification {
   /** The format, or `null` if it cannot be told. */
   format: number | null
   records: number
+  /** Values that records keep under keys of their own. */
+  parts: number
   expiryEntries: number
   principalEntries: number
   /** Records put aside because they did not decode. They are no problem: they wait for a person. */
@@ -51,6 +54,7 @@ export class Findings {
   readonly found: Verification = {
     format: null,
     records: 0,
+    parts: 0,
     expiryEntries: 0,
     principalEntries: 0,
     quarantined: 0,
@@ -72,24 +76,47 @@ export const DETAILS = {
   'missing-expiry-entry': 'its record is not in the expiry index: it would never be deleted',
   'missing-principal-entry': "its record is not in its user's list: revokeAll() would miss it",
   'stray-expiry-entry': 'the expiry index has it where no record says so',
-  'stray-principal-entry': "a user's list has it where no record says so"
+  'stray-principal-entry': "a user's list has it where no record says so",
+  'stray-part': 'a value is kept apart that no record has'
 } as Record<ProblemKind, string>
 
-/** The error in place of a record that does not decode. */
-export function tryDecode(handle: string, bytes: Buffer, key: Buffer): IndexedRecord | Error {
-  try {
-    return decodeRecord(handle, bytes, key)
-  } catch (error) {
-    if (error instanceof RecordCorruptError) return error
-    throw error
-  }
+/**
+ * The error in place of a record that does not decode.
+ *
+ * @param parts what it keeps apart
+ */
+export function tryDecode(
+  handle: string,
+  bytes: Buffer,
+  key: Buffer,
+  parts: PartBytes = []
+): IndexedRecord | Error {
+  return orError(() => decodeRecord(handle, bytes, key, IndexedRecord, parts))
 }
 
 /** Whether a record says that an index has it under this key; a corrupt one is reported as such. */
 export function isNamedBy(bytes: Buffer, handle: string, indexKey: Buffer): boolean {
-  const record = tryDecode(handle, bytes, recordKey(handle))
+  const record = orError(() => decodeOutline(handle, bytes, recordKey(handle)))
   if (record instanceof Error) return true
   if (kindOf(indexKey) === 'expiry')
     return expiryKey(record.indexedAt ?? 0, handle).equals(indexKey)
   return record.principal !== null && principalKey(record.principal, handle).equals(indexKey)
+}
+
+/** Whether a record keeps a value apart under this key; a corrupt one is reported as such. */
+export function isPartOf(bytes: Buffer, handle: string, partKey: Buffer): boolean {
+  const key = recordKey(handle)
+  const record = orError(() => decodeOutline(handle, bytes, key))
+  return (
+    record instanceof Error || partKeysOf(handle, bytes, key).some((part) => part.equals(partKey))
+  )
+}
+
+function orError<T>(decode: () => T): T | Error {
+  try {
+    return decode()
+  } catch (error) {
+    if (error instanceof RecordCorruptError) return error
+    throw error
+  }
 }

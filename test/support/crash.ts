@@ -34,6 +34,8 @@ interface Visitor {
 
 interface Answer {
   counter: number | null
+  /** Whether all that belongs to the counter was stored with it. */
+  whole?: boolean
   principal: string | null
 }
 
@@ -172,7 +174,8 @@ export class CrashRun {
       if (counter !== null) this.#lose('an ended session is back')
     }
     for (const visitor of this.#visitors) {
-      const { counter, principal } = await this.#ask(`${url}/read`, visitor.cookie)
+      const { counter, whole, principal } = await this.#ask(`${url}/read`, visitor.cookie)
+      if (whole === false) this.#lose('half a session is there')
       this.#compare(visitor, counter, principal)
     }
   }

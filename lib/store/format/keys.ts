@@ -11,9 +11,13 @@ const PRINCIPAL = 0x03
 const QUARANTINE = 0x04
 const LEASE = 0x05
 const SUCCESSOR = 0x06
+const PART = 0x07
 
 const HASH_BYTES = 32
 const TIME_BYTES = 8
+/** Of the number of a part. */
+export const PART_NUMBER_BYTES = 6
+const PART_BYTES = 1 + HASH_BYTES + PART_NUMBER_BYTES
 
 const UNKNOWN = ['unknown', 0] as const
 /** By first byte. */
@@ -24,7 +28,8 @@ const KINDS = [
   ['principal', 1 + 2 * HASH_BYTES],
   ['quarantine', 1 + HASH_BYTES],
   ['lease', 1 + HASH_BYTES],
-  ['successor', 1 + HASH_BYTES]
+  ['successor', 1 + HASH_BYTES],
+  ['part', PART_BYTES]
 ] as const
 
 /** Where the store keeps its format version. */
@@ -72,12 +77,13 @@ export function parsePrincipalKey(key: Buffer): string {
 }
 
 /** What a key stands for. */
-export type KeyKind = (typeof KINDS)[number][0] | 'unknown'
+export type KeyKind = (typeof KINDS)[number][0] | 'quarantined part' | 'unknown'
 
 /** Tells what a key stands for by its first byte and its length. */
 export function kindOf(key: Buffer): KeyKind {
   const [kind, length] = KINDS[key[0] ?? KINDS.length] ?? UNKNOWN
-  return key.length === length ? kind : 'unknown'
+  if (key.length === length) return kind
+  return kind === 'quarantine' && key.length === PART_BYTES ? 'quarantined part' : 'unknown'
 }
 
 /** The handle that a record, an index entry or a quarantined record belongs to. */
@@ -105,6 +111,37 @@ export function quarantineKey(handle: string): Buffer {
   const key = recordKey(handle)
   key[0] = QUARANTINE
   return key
+}
+
+/** `0x07`, hash, number as 6 bytes big-endian: a value that a record keeps apart. */
+export function partKey(handle: string, number: number): Buffer {
+  const key = Buffer.allocUnsafe(PART_BYTES)
+  key[0] = PART
+  key.write(handle, 1, 'base64url')
+  key.writeUIntBE(number, 1 + HASH_BYTES, PART_NUMBER_BYTES)
+  return key
+}
+
+/** All values that one session keeps apart. */
+export function partRange(handle: string): { gte: Buffer; lt: Buffer } {
+  const gte = recordKey(handle)
+  gte[0] = PART
+  return { gte, lt: successor(gte) }
+}
+
+/** Takes the key of a part apart. */
+export function parsePartKey(key: Buffer): { handle: string; number: number } {
+  return {
+    handle: key.toString('base64url', 1, 1 + HASH_BYTES),
+    number: key.readUIntBE(1 + HASH_BYTES, PART_NUMBER_BYTES)
+  }
+}
+
+/** `0x04`, hash, number: a part of a quarantined record. */
+export function quarantinedPartKey(key: Buffer): Buffer {
+  const quarantined = Buffer.from(key)
+  quarantined[0] = QUARANTINE
+  return quarantined
 }
 
 /** `0x05`, SHA-256 of its name: a lease. */

@@ -10,17 +10,13 @@ const DELETED_SHARE = 0.25
  * The pieces in which the column family is compacted, so that closing never waits for more than
  * one. The indexes come first: they are the smallest, and reading them suffers most. The binding
  * takes bounds as text, and UTF-8 begins no character with 0x80 to 0xc1, so this is as evenly as
- * a text can divide the records.
+ * a text can divide what lies under hashes.
  */
 const PIECES: [start: string, end: string][] = [
   ['\x02', '\x03'],
   ['\x03', '\x04'],
-  ...pairs([
-    '\x01',
-    ...['\x10', '\x20', '\x30', '\x40', '\x50', '\x60', '\x70'].map((byte) => `\x01${byte}`),
-    ...['\u0080', '\u0400', '\u1000', '\u{10000}'].map((character) => `\x01${character}`),
-    '\x02'
-  ]),
+  ...dividedByHash('\x01', '\x02'),
+  ...dividedByHash('\x07', '\x08'),
   ['\x04', '\x05']
 ]
 
@@ -88,6 +84,11 @@ function numberIn(properties: string | undefined, name: string): number {
   return Number(digits ?? 0)
 }
 
-function pairs(bounds: string[]): [string, string][] {
+function dividedByHash(kind: string, nextKind: string): [string, string][] {
+  const hashes = [
+    ...['\x10', '\x20', '\x30', '\x40', '\x50', '\x60', '\x70'],
+    ...['\u0080', '\u0400', '\u1000', '\u{10000}']
+  ]
+  const bounds = [kind, ...hashes.map((hash) => kind + hash), nextKind]
   return bounds.slice(1).map((end, at) => [bounds[at] as string, end])
 }

@@ -1,8 +1,9 @@
 import { IndexedRecord } from '../format/indexed-record.js'
+import type { Parts } from '../format/parts.js'
 
 /** What an object and its two index slots take beside the data itself; measured on Node 20. */
 const OVERHEAD_BYTES = 600
-/** What a key, its value and their place in the record's map take beside their texts. */
+/** What a key, its value and their place in a map take beside their texts; a part as well. */
 const ENTRY_BYTES = 100
 
 /** A record with what the store must remember of it while it is in memory. */
@@ -17,6 +18,8 @@ export class LiveRecord extends IndexedRecord {
   queued = false
   /** How many writes that contain it are under way. */
   writing = 0
+  /** What its `parts` are if the last write that is under way fails. */
+  previousParts: Parts | null = null
   /** What it weighs in the cache's sum, or `null` while it is not in the cache. */
   cachedWeight: number | null = null
   /** The id that it was last asked for by; the cache's second index. */
@@ -38,6 +41,7 @@ export class LiveRecord extends IndexedRecord {
     for (const [key, text] of this.data) units += key.length + text.length
     // As many as bytes if all of it is ASCII.
     const texts = this.size === units ? this.size : 2 * units
-    return OVERHEAD_BYTES + texts + ENTRY_BYTES * this.data.size
+    const entries = this.data.size + (this.parts?.size ?? 0)
+    return OVERHEAD_BYTES + texts + ENTRY_BYTES * entries
   }
 }

@@ -1,8 +1,9 @@
 import { RecordCorruptError } from '../../errors.js'
 import { handleOf, isHandle } from '../../record/handle.js'
 import { recordKey } from '../format/keys.js'
-import { decodeRecord } from '../format/record-codec.js'
+import { decodeRecord, partKeysOf } from '../format/record-codec.js'
 import type { RecordCache } from './cache.js'
+import type { WholeRecord } from './engine/record-reader.js'
 import { LiveRecord } from './live-record.js'
 
 /** What live records are read by. */
@@ -12,6 +13,8 @@ export interface RecordSource {
   ended(record: LiveRecord): Promise<void>
   /** @throws {StoreDamagedError} if that place of a file is damaged */
   read(key: Buffer): Promise<Buffer | null>
+  /** A record and what it keeps apart, whatever is written meanwhile. */
+  readWhole(key: Buffer): Promise<WholeRecord | null>
   /** Keeps the bytes for a person to look at, out of the way of every visitor. */
   quarantine(handle: string, bytes: Buffer, key: Buffer, reason: Error): Promise<void>
 }
@@ -89,7 +92,12 @@ export class LiveRecords {
   async read(handle: string): Promise<LiveRecord | null> {
     const key = recordKey(handle)
     const bytes = await this.#source.read(key)
-    return bytes === null ? null : decodeRecord(handle, bytes, key, LiveRecord)
+    if (bytes === null) return null
+    if (partKeysOf(handle, bytes, key).length === 0) {
+      return decodeRecord(handle, bytes, key, LiveRecord)
+    }
+    const whole = await this.#source.readWhole(key)
+    return whole === null ? null : decodeRecord(handle, whole.bytes, key, LiveRecord, whole.parts)
   }
 
   /** What is stored in place of an object that has failed, when that has no write under way. */
@@ -122,18 +130,28 @@ export class LiveRecords {
   async #fetch(handle: string): Promise<LiveRecord | null> {
     const key = recordKey(handle)
     const bytes = await this.#source.read(key)
+    const found = bytes === null ? null : await this.#decode(handle, bytes, key)
     // An import may have been here first.
     const known = this.recall(handle)
     if (known !== undefined) return known
-    if (bytes === null) return null
+    if (bytes === null || found === null) return null
+    if (found instanceof LiveRecord) {
+      this.#cache.add(found)
+      return found
+    }
+    await this.#source.quarantine(handle, bytes, key, found)
+    return null
+  }
+
+  /** Nobody writes what is not in memory, so a record and what it keeps apart belong together. */
+  async #decode(handle: string, bytes: Buffer, key: Buffer): Promise<LiveRecord | Error> {
     try {
-      const record = decodeRecord(handle, bytes, key, LiveRecord)
-      this.#cache.add(record)
-      return record
+      const keys = partKeysOf(handle, bytes, key)
+      const parts = await Promise.all(keys.map((part) => this.#source.read(part)))
+      return decodeRecord(handle, bytes, key, LiveRecord, parts)
     } catch (error) {
-      if (!(error instanceof RecordCorruptError)) throw error
-      await this.#source.quarantine(handle, bytes, key, error)
-      return null
+      if (error instanceof RecordCorruptError) return error
+      throw error
     }
   }
 }

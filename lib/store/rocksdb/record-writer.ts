@@ -1,11 +1,13 @@
 import { StoreUnavailableError } from '../../errors.js'
 import type { SessionRecord } from '../../record/record.js'
 import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js'
-import { principalKey, quarantineKey, recordKey } from '../format/keys.js'
+import { principalKey, quarantinedPartKey, quarantineKey, recordKey } from '../format/keys.js'
+import { type Parts, type PartWriter, removeParts, writeParts } from '../format/parts.js'
 import { encodeRecord } from '../format/record-codec.js'
 import type { RecordCache } from './cache.js'
 import type { RocksWriteBatch } from './engine/binding.js'
 import type { GroupCommit, Write } from './engine/group-commit.js'
+import type { Entry } from './engine/read-batch.js'
 import { LiveRecord } from './live-record.js'
 
 /** Who hears of writes. */
@@ -89,6 +91,7 @@ export class RecordWriter {
         // Only now is it certain where the indexes have it: earlier writes are through.
         fresh.indexedAt = known?.indexedAt ?? null
         fresh.indexedPrincipal = known?.indexedPrincipal ?? null
+        fresh.parts = old === undefined ? null : withoutTexts(old)
         fresh.refile = true
         this.#write(fresh, batch)
       },
@@ -96,19 +99,28 @@ export class RecordWriter {
     })
   }
 
-  /** Deletes a record that cannot be read. */
-  discard(handle: string, principal: string | null): Promise<void> {
+  /**
+   * Deletes a record that cannot be read.
+   *
+   * @param parts the keys of what it keeps apart
+   */
+  discard(handle: string, principal: string | null, parts: readonly Buffer[]): Promise<void> {
     return this.write((batch) => {
       batch.tryDelete(recordKey(handle))
+      for (const key of parts) batch.tryDelete(key)
       if (principal !== null) batch.tryDelete(principalKey(principal, handle))
     })
   }
 
-  /** Moves bytes that do not decode out of the way. */
-  quarantine(handle: string, bytes: Buffer, key: Buffer): Promise<void> {
+  /** Moves bytes that do not decode out of the way, with what they keep apart. */
+  quarantine(handle: string, bytes: Buffer, key: Buffer, parts: readonly Entry[]): Promise<void> {
     return this.write((batch) => {
       batch.tryPut(quarantineKey(handle), bytes)
       batch.tryDelete(key)
+      for (const part of parts) {
+        batch.tryPut(quarantinedPartKey(part.key), part.value)
+        batch.tryDelete(part.key)
+      }
     })
   }
 
@@ -147,18 +159,22 @@ export class RecordWriter {
     record.writing++
     if (record.failure !== null) return
     const key = recordKey(record.handle)
-    const indexes: IndexWriter = {
-      put: (entry) => batch.tryPut(entry, EMPTY),
+    const writer: IndexWriter & PartWriter = {
+      put: (entry: Buffer, value: Buffer = EMPTY) => batch.tryPut(entry, value),
       remove: (entry) => batch.tryDelete(entry)
     }
+    record.previousParts = record.parts
     if (record.destroyed) {
       batch.tryDelete(key)
-      unfileRecord(record, indexes)
+      unfileRecord(record, writer)
+      removeParts(record, writer)
+      record.parts = null
       return
     }
-    fileRecord(record, record.refile, indexes)
+    fileRecord(record, record.refile, writer)
     record.refile = false
-    batch.tryPut(key, encodeRecord(record, key))
+    record.parts = writeParts(record, writer)
+    batch.tryPut(key, encodeRecord(record, key, record.parts))
   }
 
   #settled(record: LiveRecord, error: Error | null): void {
@@ -168,7 +184,7 @@ export class RecordWriter {
       // What is in memory is no longer what is on disk: the next request reads it anew.
       record.failure ??= error
       record.destroyed = false
-    }
+    } else if (record.writing === 0) record.previousParts = null
     if (record.destroyed || record.failure !== null) {
       // While another write of it is under way, what is on disk may yet change.
       if (!record.pinned) this.#cache.delete(record)
@@ -180,3 +196,10 @@ export class RecordWriter {
 }
 
 const EMPTY = Buffer.alloc(0)
+
+/** All parts that a record may have, as it is not known yet whether its last write is through. */
+function withoutTexts({ parts, previousParts }: LiveRecord): Parts | null {
+  const all = [...(previousParts ?? []), ...(parts ?? [])]
+  if (all.length === 0) return null
+  return new Map(all.map(([name, { number }]) => [name, { number, checksum: 0, text: '' }]))
+}

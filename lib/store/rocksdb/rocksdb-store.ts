@@ -1,5 +1,11 @@
 import { resolve } from 'node:path'
-import { DatabaseOpenError, InvalidHandleError, isOurs, StoreDamagedError } from '../../errors.js'
+import {
+  DatabaseOpenError,
+  InvalidHandleError,
+  isOurs,
+  RecordCorruptError,
+  StoreDamagedError
+} from '../../errors.js'
 import { isHandle } from '../../record/handle.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
 import { META_KEY } from '../format/keys.js'
@@ -145,12 +151,13 @@ export class RocksDBStore implements SessionStore {
     return this.#writer.destroy(record as LiveRecord)
   }
 
-  discard(handle: string, principal: string | null): Promise<void> {
+  async discard(handle: string, principal: string | null): Promise<void> {
+    const parts = await this.#walks.parts(handle, false)
     // An import may have replaced it meanwhile, and then it is in memory.
     const record = this.#live.recall(handle)
-    return record === undefined
-      ? this.#writer.discard(handle, principal)
-      : this.#writer.destroy(record)
+    if (record !== undefined) return this.#writer.destroy(record)
+    const keys = parts.map(({ key }) => key)
+    await this.#writer.discard(handle, principal, keys)
   }
 
   async *handlesOf(principal: string): AsyncGenerator<string[]> {
@@ -264,16 +271,21 @@ export class RocksDBStore implements SessionStore {
   }
 
   #recordSource(reader: RecordReader): RecordSource {
+    const failed = (error: unknown): never => {
+      if (error instanceof RecordCorruptError) throw error
+      this.#damage.noteRead(error)
+      throw databaseFailure('read a session', error)
+    }
     return {
       now: this.#context.now,
       ended: (record) => this.#writer.ended(record),
-      read: (key) =>
-        reader.read(key).catch((error: unknown) => {
-          this.#damage.noteRead(error)
-          throw databaseFailure('read a session', error)
-        }),
+      read: (key) => reader.read(key).catch(failed),
+      readWhole: (key) => reader.readWhole(key).catch(failed),
       quarantine: (handle, bytes, key, reason) =>
-        this.#quarantine.put(handle, reason, () => this.#writer.quarantine(handle, bytes, key))
+        this.#quarantine.put(handle, reason, async () => {
+          const parts = await this.#walks.parts(handle)
+          await this.#writer.quarantine(handle, bytes, key, parts)
+        })
     }
   }
 

@@ -1,12 +1,13 @@
-import { parsePrincipalKey, principalRange, recordRange } from '../format/keys.js'
+import { parsePrincipalKey, partRange, principalRange, recordRange } from '../format/keys.js'
 import type { LeftOut, StoreContext } from '../session-store.js'
 import { type DamageLog, databaseFailure } from './engine/damage.js'
 import type { OpenColumnFamily } from './engine/database.js'
+import type { Entry } from './engine/read-batch.js'
 import { scanRecords } from './engine/scan.js'
-import { Walk } from './engine/walk.js'
+import { type KeyRange, Walk } from './engine/walk.js'
 import type { LiveRecord } from './live-record.js'
 
-const KEYS_PER_READ = 128
+const ENTRIES_PER_READ = 128
 
 /**
  * Walks over what is stored, beside what cannot be read. Nothing stays open between batches: who
@@ -58,6 +59,13 @@ export class Walks {
     return count
   }
 
+  /** What is under the keys of its own that a session has, whatever its record says of it. */
+  async parts(handle: string, values = true): Promise<Entry[]> {
+    const parts: Entry[] = []
+    for await (const entries of this.#entries(partRange(handle), values)) parts.push(...entries)
+    return parts
+  }
+
   async *records(after?: string, leftOut: LeftOut = () => {}): AsyncGenerator<LiveRecord> {
     const { now, log } = this.#context
     const source = { log, now, leftOut, stopped: this.#stopped, noteDamage: this.#damage.noteRead }
@@ -69,17 +77,24 @@ export class Walks {
   }
 
   /** The keys of a range, in pieces, beside those that cannot be read. */
-  async *#keys(
-    range: { gte: Buffer; lt: Buffer },
+  async *#keys(range: KeyRange, onGap?: () => void): AsyncGenerator<Buffer[]> {
+    for await (const entries of this.#entries(range, false, onGap)) {
+      yield entries.map(({ key }) => key)
+    }
+  }
+
+  async *#entries(
+    range: KeyRange,
+    values: boolean,
     onGap: () => void = () => {}
-  ): AsyncGenerator<Buffer[]> {
-    const options = { limit: KEYS_PER_READ, values: false }
+  ): AsyncGenerator<Entry[]> {
+    const options = { limit: ENTRIES_PER_READ, values }
     const walk = new Walk(this.#connection, range, options, ({ error }) => {
       this.#damage.noteRead(error)
       onGap()
     })
     try {
-      for await (const entries of walk) yield entries.map(({ key }) => key)
+      yield* walk
     } catch (error) {
       throw databaseFailure('list sessions', error)
     }

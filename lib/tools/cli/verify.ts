@@ -38,8 +38,8 @@ async function run(path: string, context: Context): Promise<ExitCode> {
 
 export async function verifyFolder(path: string, context: Context): Promise<Verification> {
   return withProgress('verify', async (update) => {
-    const told = ({ records, expiryEntries, principalEntries }: Verification): void =>
-      update({ done: records + expiryEntries + principalEntries, total: null })
+    const told = ({ records, parts, expiryEntries, principalEntries }: Verification): void =>
+      update({ done: records + parts + expiryEntries + principalEntries, total: null })
     const isLmdb = (await kindAt(path, context)) === 'lmdb'
     return isLmdb ? verifyLmdb(path, context, told) : verifyRocksDB(path, context, told)
   })

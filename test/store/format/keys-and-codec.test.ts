@@ -6,16 +6,27 @@ import { IndexedRecord } from '../../../lib/store/format/indexed-record.js'
 import {
   dueRange,
   expiryKey,
+  kindOf,
   META_KEY,
   parseExpiryKey,
+  parsePartKey,
   parsePrincipalKey,
+  partKey,
+  partRange,
   principalKey,
   principalRange,
+  quarantinedPartKey,
   quarantineKey,
   recordKey,
   recordRange
 } from '../../../lib/store/format/keys.js'
-import { decodeRecord, encodeRecord } from '../../../lib/store/format/record-codec.js'
+import { writeParts } from '../../../lib/store/format/parts.js'
+import {
+  decodeOutline,
+  decodeRecord,
+  encodeRecord,
+  partKeysOf
+} from '../../../lib/store/format/record-codec.js'
 
 const handle = () => randomBytes(32).toString('base64url')
 const anyHandle = fc
@@ -75,16 +86,24 @@ test('the kinds of keys never meet', async (t) => {
     recordKey(one),
     expiryKey(1, one),
     principalKey('a', one),
-    quarantineKey(one)
+    quarantineKey(one),
+    partKey(one, 2 ** 48 - 1),
+    quarantinedPartKey(partKey(one, 1))
   ]
   t.same(
     keys.map((key) => key[0]),
-    [0, 1, 2, 3, 4]
+    [0, 1, 2, 3, 4, 7, 4]
   )
+  const kinds = keys.map((key) => kindOf(key))
+  t.equal(new Set(kinds).size, keys.length)
+  t.notOk(kinds.includes('unknown'))
   t.same(
     keys.map((key) => within(key, recordRange())),
-    [false, true, false, false, false]
+    [false, true, false, false, false, false, false]
   )
+  t.same(parsePartKey(partKey(one, 2 ** 48 - 1)), { handle: one, number: 2 ** 48 - 1 })
+  t.ok(within(partKey(one, 0), partRange(one)) && within(partKey(one, 2 ** 48 - 1), partRange(one)))
+  t.notOk(within(partKey(handle(), 1), partRange(one)))
 })
 
 const anyExpiry = fc.oneof(
@@ -144,6 +163,35 @@ test('every record comes back exactly', async (t) => {
   )
 })
 
+const anyLongText = fc
+  .tuple(fc.constantFrom('x', 'é', '👋'), fc.integer({ min: 1, max: 5000 }))
+  .map(([unit, length]) => JSON.stringify(unit.repeat(length)))
+
+test('so does one that keeps values apart, with these, and its outline without', async (t) => {
+  fc.assert(
+    fc.property(anyRecord, fc.array(fc.tuple(anyText, anyLongText)), (record, long) => {
+      for (const [key, text] of long) record.apply(key, text)
+      const key = recordKey(record.handle)
+      const stored = new Map<string, Buffer>()
+      const parts = writeParts(record, {
+        put: (at, bytes) => stored.set(at.toString('hex'), Buffer.from(bytes)),
+        remove: () => t.fail('there is nothing to remove')
+      })
+      const bytes = encodeRecord(record, key, parts)
+      const keys = partKeysOf(record.handle, bytes, key)
+      t.equal(keys.length, stored.size)
+      const found = keys.map((at) => stored.get(at.toString('hex')) ?? null)
+      const decoded = decodeRecord(record.handle, bytes, key, IndexedRecord, found)
+      t.strictSame(content(decoded), content(record))
+      t.strictSame(decoded.parts, parts)
+      const outline = content(decodeOutline(record.handle, bytes, key))
+      t.strictSame(outline.slice(0, -2), content(record).slice(0, -2))
+      return true
+    }),
+    { numRuns: 200 }
+  )
+})
+
 function sample(): { record: IndexedRecord; key: Buffer; bytes: Buffer } {
   const record = new IndexedRecord({ handle: handle(), createdAt: 1, lastSeenAt: 2, expiresAt: 3 })
   record.indexedAt = 3
@@ -163,6 +211,28 @@ test('each flipped bit of a record is found', async (t) => {
     damaged[at >> 3] = (damaged[at >> 3] ?? 0) ^ (1 << (at & 7))
     t.throws(() => decodeRecord(record.handle, damaged, key), corrupt)
   }
+})
+
+test('each flipped bit of a value that is kept apart is found, and of the record that has it', async (t) => {
+  const { record, key } = sample()
+  record.apply('long', JSON.stringify('x'.repeat(2046)))
+  const parts: Buffer[] = []
+  const kept = writeParts(record, {
+    put: (_, bytes) => parts.push(Buffer.from(bytes)),
+    remove: () => {}
+  })
+  const bytes = Buffer.from(encodeRecord(record, key, kept))
+  const decode = (): unknown => decodeRecord(record.handle, bytes, key, IndexedRecord, parts)
+  t.ok(decode())
+  for (const damaged of [bytes, parts[0] ?? Buffer.alloc(0)]) {
+    for (let at = 0; at < damaged.length * 8; at += 3) {
+      damaged[at >> 3] = (damaged[at >> 3] ?? 0) ^ (1 << (at & 7))
+      t.throws(decode, corrupt)
+      damaged[at >> 3] = (damaged[at >> 3] ?? 0) ^ (1 << (at & 7))
+    }
+  }
+  t.ok(decode())
+  t.throws(() => decodeRecord(record.handle, bytes, key), corrupt)
 })
 
 test('a record that is cut short, or has something behind it, is found', async (t) => {

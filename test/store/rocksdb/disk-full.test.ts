@@ -17,8 +17,18 @@ for (const durability of ['process', 'power'] as const) {
     const logger = { level: 'debug', stream: { write: (line: string) => lines.push(line) } }
     // The least memory: some records do not fit into the cache, and are read from the disk.
     const app = await createApp(t, { path, durability, memory: MIB }, { logger })
-    addCounter(app)
-    app.get('/read', async (request) => String(request.session.get('counter') ?? 'none'))
+    // Every other time so long that it is kept apart from its record.
+    const trailOf = (counter: number): string => `${counter} `.repeat(1200 * (counter % 2))
+    app.get('/', async ({ session }) => {
+      const counter = (session.get('counter') ?? 0) + 1
+      session.set('counter', counter)
+      session.set('trail', trailOf(counter))
+      return counter
+    })
+    app.get('/read', async ({ session }) => {
+      const counter = session.get('counter') ?? 0
+      return session.get('trail') === trailOf(counter) ? counter : 'half a session'
+    })
     app.get('/out', async (request) => request.session.destroy())
     const url = await listen(app)
     const get = (at: string, cookie = ''): Promise<Response> =>

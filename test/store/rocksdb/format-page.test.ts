@@ -36,8 +36,12 @@ async function readHeader(bytes: Buffer): Promise<Map<string, number>> {
   return fields
 }
 
+/** Kept apart. */
+const LONG = 'é'.repeat(2500)
+
 async function storeOne(
-  t: Test
+  t: Test,
+  values: Record<string, unknown> = { counter: 5, näme: 'é' }
 ): Promise<{ entries: [Buffer, Buffer][]; id: string; now: number }> {
   const path = await temporaryFolder(t)
   const clock = new TestClock()
@@ -45,8 +49,7 @@ async function storeOne(
   app.get('/', async ({ session }) => {
     session.expiry = onInactivity({ hours: 2 })
     await session.setPrincipal('Zoë', { metadata: 'phone' })
-    session.set('counter', 5)
-    session.set('näme' as 'counter', 'é' as never)
+    for (const [key, value] of Object.entries(values)) session.set(key as 'counter', value as never)
   })
   const cookie = cookieOf(await fetch(await listen(app))) ?? ''
   await app.close()
@@ -54,7 +57,7 @@ async function storeOne(
 }
 
 test('keys are as the page says', async (t) => {
-  const { entries, id, now } = await storeOne(t)
+  const { entries, id, now } = await storeOne(t, { counter: 5, long: LONG })
   const handle = hash('sha256', id, 'buffer')
   const time = Buffer.alloc(8)
   time.writeBigUInt64BE(BigInt(now + 7_200_000))
@@ -62,11 +65,12 @@ test('keys are as the page says', async (t) => {
     meta: [],
     record: [handle],
     'expiry index': [time, handle],
-    'principal index': [hash('sha256', 'Zoë', 'buffer'), handle]
+    'principal index': [hash('sha256', 'Zoë', 'buffer'), handle],
+    part: [handle, Buffer.from([0, 0, 0, 0, 0, 1])]
   }
   const table = (await tableOf('First byte')).filter(([, entry = '']) => entry in rest)
-  t.equal(table.length, 4)
-  t.equal(entries.length, 4)
+  t.equal(table.length, 5)
+  t.equal(entries.length, 5)
   for (const [index, [kind = '', entry = '', , size]] of table.entries()) {
     const key = Buffer.concat([Buffer.from([Number(kind)]), ...(rest[entry] ?? [])])
     t.same(entries[index]?.[0], key, entry)
@@ -102,6 +106,24 @@ test('a record is as the page says', async (t) => {
   t.equal(bytes.readUInt32BE(end), crc32(Buffer.concat([key, bytes.subarray(0, end)])))
 })
 
+test('a record that keeps a value apart is as the page says', async (t) => {
+  const { entries } = await storeOne(t, { counter: 5, long: LONG, last: 1 })
+  const [key, bytes] = entries.find(([first]) => first[0] === 1) ?? []
+  const [partKey, part] = entries.find(([first]) => first[0] === 7) ?? []
+  if (key === undefined || bytes === undefined) throw new Error('no record')
+  if (partKey === undefined || part === undefined) throw new Error('no part')
+  t.equal((await readHeader(bytes)).get('record version'), 2)
+  const lengths = [54, 58, 62, 66, 70, 74].map((at) => bytes.readUInt32BE(at))
+  t.same(lengths, ['counter'.length, 1, 'long'.length, 0xffffffff, 'last'.length, 1])
+  const at = 54 + 8 * 3
+  t.equal(bytes.readUIntBE(at, 6), 1)
+  t.equal(bytes.readUInt32BE(at + 6), crc32(Buffer.concat([partKey, part])))
+  const end = bytes.length - 4
+  t.equal(bytes.toString('utf8', at + 10, end), 'Zoë"phone"counter5longlast1')
+  t.equal(bytes.readUInt32BE(end), crc32(Buffer.concat([key, bytes.subarray(0, end)])))
+  t.equal(part.toString(), JSON.stringify(LONG))
+})
+
 test('each tag of a value is as the page says', async (t) => {
   const samples: Record<string, [value: unknown, then: unknown[]]> = {
     array: [[undefined], [[1]]],
@@ -134,6 +156,6 @@ test('the meta entry has the fields that the page names', async (t) => {
   const fields = (await tableOf('Field')).map(([name]) => name)
   t.same(fields, ['format', 'createdAt', 'migrating', 'migrated', 'copied', 'copy'])
   const meta = JSON.parse(String(entries[0]?.[1]))
-  t.match(meta, { format: 1, createdAt: '2026-01-01T00:00:00.000Z' })
+  t.match(meta, { format: 2, createdAt: '2026-01-01T00:00:00.000Z' })
   t.ok(Object.keys(meta).every((name) => fields.includes(name)))
 })

@@ -7,6 +7,7 @@ import { type Session, sledSession } from '../../../lib/index.js'
 import { META_KEY, recordKey } from '../../../lib/store/format/keys.js'
 import { openDatabase } from '../../../lib/store/rocksdb/engine/database.js'
 import { upgradeFormat } from '../../../lib/store/rocksdb/format/migrations.js'
+import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
 import { createApp, TestClock, temporaryFolder } from '../../support/app.js'
 import { startChild } from '../../support/child.js'
 import { EVERY_VALUE, FIXTURE_TIME } from '../../support/every-value.js'
@@ -54,6 +55,27 @@ test('a database of format 1 opens, and each kind of value, expiry and entry is 
   t.equal(await app.sessions.deleteExpired(), 1, 'the expiry index agrees')
 })
 
+test('a database of format 1 becomes one of the present format, and is written on', async (t) => {
+  const path = await fixture(t, 1)
+  const cookie = 'id=uXnXR9o_nUc9cgzk1FBewez_vNSXfKtrgPZ2ODJssqU'
+  const big = 'x'.repeat(5000)
+  const expected = { ...EVERY_VALUE, big }
+  for (const round of [1, 2]) {
+    const app = await createApp(t, { path, now: () => FIXTURE_TIME })
+    const session = (await app.sessions.load(cookie)) as Session
+    if (round === 1) session.set('big', big)
+    await session.save()
+    const values = Object.keys(expected).map((key) => [key, session.get(key)])
+    t.strictSame(Object.fromEntries(values), expected)
+    t.equal(await app.sessions.count(), 4)
+    await app.close()
+  }
+  const entries = await readDatabase(path)
+  t.match(JSON.parse(String(entries[0]?.[1])), { format: 2, migrated: [{ to: 2 }] })
+  t.equal(countKind(entries, 7), 1, 'a large value is kept apart')
+  t.match(await withDatabase(path, (db) => verify(db)), { problems: 0, records: 4, quarantined: 1 })
+})
+
 async function refused(t: Test, path: string, code: string, message: RegExp): Promise<void> {
   const before = await readDatabase(path)
   const app = Fastify()
@@ -68,9 +90,9 @@ async function refused(t: Test, path: string, code: string, message: RegExp): Pr
 test('a newer format is refused, and so is a backup of one; nothing is changed', async (t) => {
   const path = await fixture(t, 1)
   const copy = { kind: 'backup', complete: true, startedAt: '', completedAt: '' }
-  for (const meta of [{ format: 2 }, { format: 2, copy }]) {
+  for (const meta of [{ format: 3 }, { format: 3, copy }]) {
     await withDatabase(path, (db) => putRaw(db, META_KEY, Buffer.from(JSON.stringify(meta))))
-    await refused(t, path, 'SLED_SESSION_FORMAT_UNSUPPORTED', /has format 2, .* up to 1/)
+    await refused(t, path, 'SLED_SESSION_FORMAT_UNSUPPORTED', /has format 3, .* up to 2/)
   }
 })
 

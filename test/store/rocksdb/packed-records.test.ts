@@ -4,6 +4,7 @@ import { test } from 'tap'
 import { atDateTime, type Expiry, onInactivity, onSessionEnd } from '../../../lib/record/expiry.js'
 import { notesOf, RecordNotes } from '../../../lib/record/notes.js'
 import { SESSION_NOTES } from '../../../lib/record/record.js'
+import { writeParts } from '../../../lib/store/format/parts.js'
 import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
 import { HandleIndex } from '../../../lib/store/rocksdb/packed/handle-index.js'
 import { PackedRecords } from '../../../lib/store/rocksdb/packed/packed-records.js'
@@ -56,10 +57,12 @@ test('a record that was packed is what it was, with what sessions note of it', a
     metadata: fc.option(text),
     // As any string can be a key, halves of characters can.
     data: fc.array(fc.tuple(fc.string({ unit: 'binary', maxLength: 300 }), text), { maxLength: 5 }),
+    // So long that it is kept apart.
+    long: fc.array(fc.tuple(text, fc.integer({ min: 2048, max: 4000 })), { maxLength: 3 }),
     noted: fc.boolean()
   })
   fc.assert(
-    fc.property(content, ({ times, expiry, principal, metadata, data, noted }) => {
+    fc.property(content, ({ times, expiry, principal, metadata, data, long, noted }) => {
       const made = record()
       ;[made.createdAt, made.lastSeenAt, made.expiresAt, made.indexedAt] = times as number[] as [
         number,
@@ -69,6 +72,8 @@ test('a record that was packed is what it was, with what sessions note of it', a
       ]
       Object.assign(made, { expiry, principal, indexedPrincipal: principal, metadata })
       for (const [key, value] of data) made.apply(key, value)
+      for (const [key, length] of long) made.apply(key, 'é'.repeat(length))
+      made.parts = writeParts(made, { put() {}, remove() {} })
       if (noted) {
         const [storedSeenAt, storedExpiresAt, toldExpiresAt] = times.slice(4)
         Object.assign(notesOf(made), { storedSeenAt, storedExpiresAt, toldExpiresAt })

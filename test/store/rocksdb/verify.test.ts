@@ -33,8 +33,9 @@ test('a sound store has no problems, and each thing in it is counted', async (t)
   let calls = 0
   const found = await withDatabase(path, (db) => verify(db, () => calls++))
   t.same(found, {
-    format: 1,
+    format: 2,
     records: 72,
+    parts: 0,
     expiryEntries: 72,
     principalEntries: 2,
     quarantined: 0,

@@ -1,11 +1,12 @@
 import { RecordCorruptError } from '../../../errors.js'
 import { handleIn, indexRange, recordKey, recordRange, recordsBehind } from '../../format/keys.js'
-import { decodeRecord } from '../../format/record-codec.js'
+import { decodeRecord, type PartBytes } from '../../format/record-codec.js'
 import type { LeftOut, StoreLogger } from '../../session-store.js'
 import { leaveOut } from '../../unreadable.js'
 import { LiveRecord } from '../live-record.js'
 import type { RocksDatabase } from './binding.js'
 import { type Entry, readEach } from './read-batch.js'
+import { readParts } from './read-parts.js'
 import { type Gap, Walk } from './walk.js'
 
 /** At the default limit of 64 KiB a session, the most that one batch takes is 2 MiB. */
@@ -45,10 +46,7 @@ export async function* scanRecords(
       const entries = await walk.next()
       for (const gap of gaps.splice(0)) yield* readGap({ ...source, db }, gap, check)
       if (entries.length === 0) return
-      for (const { key, value } of entries) {
-        const record = decode(key, value, source)
-        if (record !== null) yield record
-      }
+      for (const record of await decodeEach(entries, { ...source, db })) yield record
     }
   } finally {
     await db.close()
@@ -71,12 +69,13 @@ async function* readGap(
     for (let at = 0; at < keys.length; at += BATCH) {
       check()
       const batch = keys.slice(at, at + BATCH)
+      const entries: Entry[] = []
       for (const [index, value] of (await readEach(source.db, batch)).entries()) {
         const key = batch[index] as Buffer
         if (value instanceof Error) leaveOut(handleIn(key), value, source)
-        const record = Buffer.isBuffer(value) ? decode(key, value, source) : null
-        if (record !== null) yield record
+        else if (value !== null) entries.push({ key, value })
       }
+      for (const record of await decodeEach(entries, source)) yield record
     }
     rest = complete ? null : { ...rest, gt: keys.at(-1) as Buffer }
   }
@@ -114,10 +113,26 @@ async function firstKeysIn(
 
 const INDEX_WALK = { limit: 1000, values: false }
 
-function decode(key: Entry['key'], value: Buffer, source: ScanSource): LiveRecord | null {
+/** The records among these that decode, and are not past their time. */
+async function decodeEach(entries: readonly Entry[], source: ScanSource): Promise<LiveRecord[]> {
+  const parts = await readParts(source.db, entries)
+  const records = entries.map((entry, at) => decode(entry, parts[at] as PartBytes | Error, source))
+  return records.filter((record) => record !== null)
+}
+
+function decode(
+  { key, value }: Entry,
+  parts: PartBytes | Error,
+  source: ScanSource
+): LiveRecord | null {
   const handle = handleIn(key)
+  if (parts instanceof Error) {
+    if (!(parts instanceof RecordCorruptError)) source.noteDamage(parts)
+    leaveOut(handle, parts, source)
+    return null
+  }
   try {
-    const record = decodeRecord(handle, value, key, LiveRecord)
+    const record = decodeRecord(handle, value, key, LiveRecord, parts)
     return record.expiresAt > source.now() ? record : null
   } catch (error) {
     if (!(error instanceof RecordCorruptError)) throw error

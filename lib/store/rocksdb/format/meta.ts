@@ -5,7 +5,7 @@ import type { RocksDatabase } from '../engine/binding.js'
 import type { OpenColumnFamily } from '../engine/database.js'
 
 /** The format that this version writes. */
-export const FORMAT_VERSION = 1
+export const FORMAT_VERSION = 2
 
 /**
  * Reads the format that a column family is in, and changes nothing.

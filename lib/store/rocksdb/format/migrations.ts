@@ -19,8 +19,14 @@ export interface Migration {
   rewrite(key: Buffer, value: Buffer, batch: RocksWriteBatch): void
 }
 
+/**
+ * To records that keep large values apart: those of format 1 are read as they are, and become so
+ * when they are next written.
+ */
+const TO_FORMAT_2: Migration = { to: 2, range: { gte: META_KEY, lt: META_KEY }, rewrite() {} }
+
 /** All steps from the first released format to this version's, in order. */
-const MIGRATIONS: readonly Migration[] = []
+const MIGRATIONS: readonly Migration[] = [TO_FORMAT_2]
 
 const BATCH = 256
 const BATCHES_PER_LINE = 400

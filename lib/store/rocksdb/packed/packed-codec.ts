@@ -2,6 +2,7 @@ import { amountOf, type Expiry, expiryOf } from '../../../record/expiry.js'
 import { keyToText, textToKey } from '../../../record/key-text.js'
 import { notesOf } from '../../../record/notes.js'
 import { SESSION_NOTES } from '../../../record/record.js'
+import type { Part, Parts } from '../../format/parts.js'
 import { LiveRecord } from '../live-record.js'
 
 /*
@@ -13,6 +14,8 @@ import { LiveRecord } from '../live-record.js'
  *     the number of entries, and the bytes of all texts
  *     principal, metadata, and each entry's key and value, in UTF-8
  *     the lengths of these texts in UTF-16 units
+ *     with PARTS, how many entries are kept apart, and for each its place among the entries, its
+ *     part's number in eight bytes, and the checksum
  *
  * Times take six bytes, or eight as doubles; other numbers take one for each seven bits. It is a
  * tenth smaller than what the database stores, has no checksum, and knows of notes.
@@ -23,10 +26,13 @@ const METADATA = 4
 const NOTES = 8
 const DOUBLES = 16
 const EXPIRY_SHIFT = 5
+const EXPIRY_MASK = 3
+const PARTS = 128
 const EXPIRY_KINDS = [null, 'session-end', 'inactivity', 'date-time'] as const
 
 const MOST_TIMES = 8
 const MOST_NUMBER = 5
+const MOST_PART = MOST_NUMBER + 12
 const TIME_BYTES = 6
 const TIME_LIMIT = 2 ** 48
 const HALF = 2 ** 32
@@ -39,10 +45,11 @@ const times = new Float64Array(MOST_TIMES)
 
 /** The bytes of a record, valid until the next call. */
 export function packRecord(record: LiveRecord): Buffer {
-  const { data, principal, metadata, expiry } = record
+  const { data, principal, metadata, expiry, parts } = record
   let texts = (principal ?? '') + (metadata ?? '')
   for (const [key, text] of data) texts += keyToText(key) + text
-  reserve(1 + 8 * MOST_TIMES + MOST_NUMBER * (4 + 2 * data.size) + 3 * texts.length)
+  const numbers = MOST_NUMBER * (5 + 2 * data.size) + MOST_PART * (parts?.size ?? 0)
+  reserve(1 + 8 * MOST_TIMES + numbers + 3 * texts.length)
   let flags = 0
   let count = gatherTimes(record)
   if (count > 4) flags |= NOTES
@@ -67,8 +74,27 @@ export function packRecord(record: LiveRecord): Buffer {
     packNumber(keyToText(key).length)
     packNumber(text.length)
   }
+  if (parts !== null) {
+    flags |= PARTS
+    packParts(data, parts)
+  }
   scratch[0] = flags
   return scratch.subarray(0, end)
+}
+
+function packParts(data: ReadonlyMap<string, string>, parts: Parts): void {
+  packNumber(parts.size)
+  let place = 0
+  for (const key of data.keys()) {
+    const part = parts.get(key)
+    if (part !== undefined) {
+      packNumber(place)
+      view.setFloat64(end, part.number)
+      view.setUint32(end + 8, part.checksum)
+      end += 12
+    }
+    place++
+  }
 }
 
 function reserve(bytes: number): void {
@@ -174,6 +200,7 @@ class Unpacking {
     record.indexedPrincipal = record.principal
     if (this.has(METADATA)) record.metadata = this.text()
     for (let left = count; left > 0; left--) record.apply(textToKey(this.text()), this.text())
+    if (this.has(PARTS)) record.parts = this.parts([...record.data])
     return record
   }
 
@@ -192,7 +219,7 @@ class Unpacking {
   }
 
   private expiry(): Expiry | null {
-    const kind = EXPIRY_KINDS[this.flags >> EXPIRY_SHIFT]
+    const kind = EXPIRY_KINDS[(this.flags >> EXPIRY_SHIFT) & EXPIRY_MASK]
     return kind ? expiryOf(kind, this.time()) : null
   }
 
@@ -203,6 +230,17 @@ class Unpacking {
       number |= (byte & 0x7f) << shift
       if (byte < 0x80) return number
     }
+  }
+
+  private parts(entries: readonly [string, string][]): Parts {
+    const parts = new Map<string, Part>()
+    for (let left = this.number(); left > 0; left--) {
+      const [key, text] = entries[this.number()] as [string, string]
+      const number = this.view.getFloat64(this.at)
+      parts.set(key, { number, checksum: this.view.getUint32(this.at + 8), text })
+      this.at += 12
+    }
+    return parts
   }
 
   private text(): string {

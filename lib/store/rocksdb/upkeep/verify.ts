@@ -1,17 +1,21 @@
+import { RecordCorruptError } from '../../../errors.js'
 import type { IndexedRecord } from '../../format/indexed-record.js'
 import {
   expiryKey,
   handleIn,
   kindOf,
   META_KEY,
+  parsePartKey,
   principalKey,
   quarantineKey,
   recordKey
 } from '../../format/keys.js'
+import type { PartBytes } from '../../format/record-codec.js'
 import {
   DETAILS,
   Findings,
   isNamedBy,
+  isPartOf,
   type ProblemKind,
   tryDecode,
   type Verification
@@ -19,6 +23,7 @@ import {
 import type { RocksDatabase } from '../engine/binding.js'
 import { isUnreadable } from '../engine/damage.js'
 import { type Entry, readEach } from '../engine/read-batch.js'
+import { readParts } from '../engine/read-parts.js'
 import { type Gap, Walk } from '../engine/walk.js'
 import { FORMAT_VERSION } from '../format/meta.js'
 
@@ -115,7 +120,8 @@ class Verifier {
     // Side by side, so that their look-ups are few.
     await Promise.all([
       this.#checkRecords(entries.filter(({ key }) => kindOf(key) === 'record')),
-      this.#checkIndex(entries.filter(({ key }) => INDEXES.has(kindOf(key))))
+      this.#checkIndex(entries.filter(({ key }) => INDEXES.has(kindOf(key)))),
+      this.#checkParts(entries.filter(({ key }) => kindOf(key) === 'part'))
     ])
     for (const { key } of entries) {
       const kind = kindOf(key)
@@ -134,12 +140,15 @@ class Verifier {
 
   async #checkRecords(entries: Entry[]): Promise<void> {
     const expected: { record: IndexedRecord; kind: ProblemKind; key: Buffer }[] = []
-    for (const { key, value } of entries) {
+    const parts = await readParts(this.#view, entries)
+    for (const [index, { key, value }] of entries.entries()) {
       this.#found.records++
       const handle = handleIn(key)
-      const record = tryDecode(handle, value, key)
+      const apart = parts[index] as PartBytes | Error
+      const record = apart instanceof Error ? apart : tryDecode(handle, value, key, apart)
       if (record instanceof Error) {
-        this.#findings.report('corrupt-record', handle, record.message)
+        const kind = record instanceof RecordCorruptError ? 'corrupt-record' : 'unreadable'
+        this.#findings.report(kind, handle, record.message)
         continue
       }
       const { indexedAt, principal } = record
@@ -179,6 +188,19 @@ class Verifier {
         continue
       const kind = expiry ? 'stray-expiry-entry' : 'stray-principal-entry'
       this.#findings.report(kind, handle, DETAILS[kind])
+    }
+  }
+
+  async #checkParts(entries: Entry[]): Promise<void> {
+    const handles = entries.map(({ key }) => parsePartKey(key).handle)
+    const values = await readEach(this.#view, handles.map(recordKey))
+    this.#found.parts += entries.length
+    for (const [index, { key }] of entries.entries()) {
+      const handle = handles[index] as string
+      const bytes = values[index] ?? null
+      // What cannot be read is reported where the expiry index has it.
+      if (bytes instanceof Error || (bytes !== null && isPartOf(bytes, handle, key))) continue
+      this.#findings.report('stray-part', handle, DETAILS['stray-part'])
     }
   }
 
