@@ -7,4 +7,5 @@ export type {
   RedisClient
 } from './store/redis/client.js'
 export { connectRedisStore, type OwnRedisStore } from './store/redis/connect.js'
-export { RedisStore, type RedisStoreOptions } from './store/redis/redis-store.js'
+export type { RedisStoreOptions } from './store/redis/options.js'
+export { RedisStore } from './store/redis/redis-store.js'

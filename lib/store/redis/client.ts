@@ -5,6 +5,8 @@ import { clearTimeout, setImmediate, setTimeout } from '../../timers.js'
 export interface NodeRedisClient {
   readonly isReady?: boolean
   sendCommand(args: string[]): Promise<unknown>
+  /** Only a pool has it. */
+  execute?(task: never): Promise<unknown>
 }
 
 /** A client of `redis` (node-redis) 5 or later: `createSentinel`. */
@@ -18,6 +20,8 @@ export interface NodeRedisSentinel {
 export interface NodeRedisCluster {
   readonly masters: readonly unknown[]
   nodeClient(node: never): unknown
+  /** Since version 6. */
+  getNodeClientForKey?(key: string): unknown
   sendCommand(firstKey: string, isReadonly: boolean, args: string[]): Promise<unknown>
 }
 
@@ -30,6 +34,9 @@ export interface IORedisClient {
 /** A client of `ioredis` 5 or later, or of `iovalkey`: `new Cluster`. */
 export interface IORedisCluster extends IORedisClient {
   nodes(role: 'master'): IORedisClient[]
+  pipeline(commands: string[][]): {
+    exec(): Promise<[error: Error | null, reply: unknown][] | null>
+  }
 }
 
 /** The application's client, connected; the store neither opens nor closes it. */
@@ -50,6 +57,11 @@ export type SendToNode = (args: string[]) => Promise<unknown>
 export interface Connection {
   readonly isCluster: boolean
   readonly send: SendCommand
+  /**
+   * Sends a read of a key, and right behind it, on the same connection, another command; resolves
+   * to the reply to that. It rejects if the key is not, or not any more, on the server that is asked.
+   */
+  readonly sendBehindRead: SendCommand
   /** The servers that have the keys, each once. */
   masters(): Promise<SendToNode[]>
 }
@@ -62,7 +74,7 @@ export interface Connection {
  * @throws {InvalidOptionError} for what is no known client
  */
 export function connectionOf(client: RedisClient, timeout: () => number): Connection {
-  const { isCluster, send, masters } = adapt(client)
+  const { isCluster, send, sendBehindRead, masters } = adapt(client)
   const guard = <Args extends unknown[]>(ask: (...args: Args) => Promise<unknown>) => {
     return (...args: Args): Promise<unknown> => {
       if (!isConnected(client)) return Promise.reject(new Error('the client is not connected'))
@@ -72,6 +84,7 @@ export function connectionOf(client: RedisClient, timeout: () => number): Connec
   return {
     isCluster,
     send: guard(send),
+    sendBehindRead: guard(sendBehindRead),
     masters: async () => (await masters()).map(guard)
   }
 }
@@ -95,15 +108,32 @@ function adapt(client: RedisClient): Connection {
   if ('call' in client) return adaptIORedis(client)
   if ('masters' in client) return adaptNodeRedisCluster(client)
   if ('getMasterNode' in client) return single((args) => client.sendCommand(false, args))
-  if (typeof client.sendCommand === 'function') return single((args) => client.sendCommand(args))
-  throw new InvalidOptionError('client', 'must be a client of "redis" or "ioredis"')
+  if (typeof client.sendCommand !== 'function') {
+    throw new InvalidOptionError('client', 'must be a client of "redis" or "ioredis"')
+  }
+  const one = single((args) => client.sendCommand(args))
+  return client.execute === undefined ? one : { ...one, sendBehindRead: inPool(client) }
 }
 
 function single(send: SendToNode): Connection {
   return {
     isCluster: false,
     send: (_key, args) => send(args),
+    sendBehindRead: (key, args) => behindRead(send, key, args),
     masters: () => Promise.resolve([send])
+  }
+}
+
+/** Both in one turn of the event loop, so that nothing comes in between. */
+async function behindRead(send: SendToNode, key: string, args: string[]): Promise<unknown> {
+  const [, reply] = await Promise.all([send(['EXISTS', key]), send(args)])
+  return reply
+}
+
+function inPool(client: NodeRedisClient): SendCommand {
+  return (key, args) => {
+    const task = (one: NodeRedisClient) => behindRead((each) => one.sendCommand(each), key, args)
+    return client.execute?.(task as never) as Promise<unknown>
   }
 }
 
@@ -113,24 +143,40 @@ function adaptIORedis(client: IORedisClient | IORedisCluster): Connection {
   }
   const all = single(toNode(client))
   if (!('nodes' in client)) return all
-  return { ...all, isCluster: true, masters: async () => client.nodes('master').map(toNode) }
+  return {
+    ...all,
+    isCluster: true,
+    sendBehindRead: async (key, [name = '', ...args]) => {
+      // Here, commands are the names of methods.
+      const commands = [
+        ['exists', key],
+        [name.toLowerCase(), ...args]
+      ]
+      const replies = await client.pipeline(commands).exec()
+      for (const [error] of replies ?? []) if (error !== null) throw error
+      return replies?.[1]?.[1]
+    },
+    masters: async () => client.nodes('master').map(toNode)
+  }
 }
 
 function adaptNodeRedisCluster(client: NodeRedisCluster): Connection {
   if (typeof client.nodeClient !== 'function') {
-    throw new InvalidOptionError(
-      'client',
-      'is a cluster without nodeClient(): use "redis" 5 or later'
-    )
+    const problem = 'is a cluster without nodeClient(): use "redis" 5 or later'
+    throw new InvalidOptionError('client', problem)
   }
-  const toNode = async (node: unknown): Promise<SendToNode> => {
-    const one = (await client.nodeClient(node as never)) as NodeRedisClient
+  const toNode = async (finding: unknown): Promise<SendToNode> => {
+    const one = (await finding) as NodeRedisClient
     return (args) => one.sendCommand(args)
   }
   return {
     isCluster: true,
     send: (key, args) => client.sendCommand(key, false, args),
-    masters: () => Promise.all(client.masters.map(toNode))
+    sendBehindRead: async (key, args) => {
+      return behindRead(await toNode(client.getNodeClientForKey?.(key)), key, args)
+    },
+    masters: () =>
+      Promise.all(client.masters.map((node) => toNode(client.nodeClient(node as never))))
   }
 }
 

@@ -5,16 +5,15 @@ import {
   StoreUnavailableError
 } from '../../errors.js'
 import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
-import { type Option, option, readOptions, refuse, string } from '../../record/option.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 import { STORE_TIMEOUT } from '../store-options.js'
 import { Quarantine } from '../unreadable.js'
 import { type Claimant, Claims } from './claims.js'
-import type { RedisClient } from './client.js'
 import { decodeRecord, movedTo } from './codec.js'
 import { RedisKeys } from './keys.js'
+import { type RedisStoreOptions, readRedisOptions } from './options.js'
 import { RecordWriter } from './record-writer.js'
 import { RedisRecord } from './redis-record.js'
 import { Renewals } from './renewals.js'
@@ -23,44 +22,6 @@ import { SessionVersions } from './session-versions.js'
 import { UserLists } from './user-lists.js'
 import { Walks } from './walks.js'
 import { WriteMarks } from './write-marks.js'
-
-export interface RedisStoreOptions {
-  /** A connected client of `redis` (node-redis) or `ioredis`. The application closes it. */
-  client: RedisClient
-  /**
-   * What the names of all keys begin with. Default `session:`. Give each application its own. It
-   * has no braces, by which a cluster would put all sessions into one slot.
-   */
-  prefix?: string
-}
-
-const DEFAULT_PREFIX = 'session:'
-
-const OPTIONS = {
-  client: option(anyClient, undefined),
-  prefix: option(anyPrefix, DEFAULT_PREFIX)
-} satisfies Record<keyof RedisStoreOptions, Option<unknown>>
-
-const HINTS = { timeout: "use the plugin's option storeTimeout" }
-
-/** `commandSender` finds out which kind of client it is. */
-function anyClient(value: unknown, name: string): RedisClient {
-  if (typeof value !== 'object' || value === null) {
-    refuse(name, 'must be a client of "redis" or "ioredis"')
-  }
-  return value as RedisClient
-}
-
-function anyPrefix(value: unknown, name: string): string {
-  const prefix = string(value, name)
-  if (/[{}]/.test(prefix)) {
-    refuse(
-      name,
-      'must have no braces: a cluster would put all sessions into one slot. "sled-session copy" brings over what an earlier version has stored'
-    )
-  }
-  return prefix
-}
 
 const claims = new Claims()
 
@@ -91,9 +52,9 @@ export class RedisStore implements SessionStore {
 
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
   constructor(options: RedisStoreOptions) {
-    const { client, prefix } = readOptions(OPTIONS, options, { hints: HINTS })
+    const { client, prefix, replicas } = readRedisOptions(options)
     this.#keys = new RedisKeys(prefix)
-    this.#server = new RedisServer(client)
+    this.#server = new RedisServer(client, replicas)
     this.#place = { client, prefix, keys: this.#keys, server: this.#server }
   }
 

@@ -17,6 +17,8 @@ import {
 const SCANNED = '512'
 /** As much of a session as has its deadline, in bytes. */
 const START_OF_SESSION = '400'
+/** The part of its time that a server may wait for replicas. */
+const PATIENCE = 0.8
 /** What no value begins with. */
 const NO_TEXT = '\0'
 /** A walk begins with this cursor and has ended when it comes back. */
@@ -32,11 +34,14 @@ export interface Swapped {
 export class RedisServer {
   readonly #client: RedisClient
   readonly #connection: Connection
+  readonly #replicas: number
   /** How long it may take to answer one command, in ms. */
   timeout = STORE_TIMEOUT
 
-  constructor(client: RedisClient) {
+  /** @param replicas how many must have a change of a session before it is acknowledged */
+  constructor(client: RedisClient, replicas = 0) {
     this.#client = client
+    this.#replicas = replicas
     this.#connection = connectionOf(client, () => this.timeout)
   }
 
@@ -80,6 +85,7 @@ export class RedisServer {
   async setText(key: string, text: string, milliseconds?: number): Promise<void> {
     const expiry = milliseconds === undefined ? [] : ['PX', timeLeft(milliseconds)]
     await this.#send(key, ['SET', key, text, ...expiry])
+    await this.#replicated(key)
   }
 
   /** The first 400 bytes. */
@@ -94,7 +100,7 @@ export class RedisServer {
 
   /** Puts a text in the place of one that begins as expected, or gives what is there instead. */
   async swap(key: string, expected: string, text: string, milliseconds: number): Promise<Swapped> {
-    return swapped(await this.#run(SWAP, key, expected, text, timeLeft(milliseconds)))
+    return this.#swapped(key, await this.#run(SWAP, key, expected, text, timeLeft(milliseconds)))
   }
 
   /**
@@ -109,11 +115,12 @@ export class RedisServer {
     milliseconds: number | null
   ): Promise<Swapped> {
     const expiry = milliseconds === null ? [] : [timeLeft(milliseconds)]
-    return swapped(await this.#run(OVERWRITE, key, mark, beginning, ...expiry))
+    return this.#swapped(key, await this.#run(OVERWRITE, key, mark, beginning, ...expiry))
   }
 
   async put(key: string, mark: string, text: string, milliseconds: number): Promise<void> {
     await this.#run(PUT, key, mark, text, timeLeft(milliseconds))
+    await this.#replicated(key)
   }
 
   /** Resolves to whether there was one that began as expected. */
@@ -123,7 +130,9 @@ export class RedisServer {
 
   /** Resolves to whether there was a session. */
   async destroy(key: string): Promise<boolean> {
-    return Number(await this.#run(DESTROY, key)) === 1
+    const destroyed = Number(await this.#run(DESTROY, key)) === 1
+    await this.#replicated(key)
+    return destroyed
   }
 
   /** Both in the same slot. */
@@ -135,6 +144,7 @@ export class RedisServer {
   /** Lists a member until a time; `now` decides what is past its own. */
   async file(key: string, member: string, until: number, now: number): Promise<void> {
     await this.#run(FILE, key, member, String(until), String(now), timeLeft(until - now))
+    await this.#replicated(key)
   }
 
   async unfile(key: string, member: string): Promise<void> {
@@ -175,6 +185,24 @@ export class RedisServer {
     await this.#run(RELEASE_LEASE, key, owner)
   }
 
+  async #swapped(key: string, reply: unknown): Promise<Swapped> {
+    // A client may give numbers as texts; a session is never as short.
+    const swapped = String(reply) === '1'
+    if (swapped) await this.#replicated(key)
+    return { swapped, found: swapped ? null : (reply as string | null) }
+  }
+
+  /** Waits until replicas have what the server of a key has done so far, if that is asked for. */
+  async #replicated(key: string): Promise<void> {
+    if (this.#replicas === 0) return
+    // It answers how many they are before the client has waited for too long.
+    const patience = Math.ceil(this.timeout * PATIENCE)
+    const wait = ['WAIT', String(this.#replicas), String(patience)]
+    const reached = Number(await this.#connection.sendBehindRead(key, wait))
+    if (reached >= this.#replicas) return
+    throw new Error(`${reached} of ${this.#replicas} replicas have it`)
+  }
+
   #send(key: string, args: string[]): Promise<unknown> {
     return this.#connection.send(key, args)
   }
@@ -188,12 +216,6 @@ export class RedisServer {
       return this.#send(key, ['EVAL', script.text, '1', key, ...args])
     }
   }
-}
-
-function swapped(reply: unknown): Swapped {
-  // A client may give numbers as texts; a session is never as short.
-  const isSwapped = String(reply) === '1'
-  return { swapped: isSwapped, found: isSwapped ? null : (reply as string | null) }
 }
 
 /** The time left and not the moment: the server's clock may differ from the application's. */

@@ -1,0 +1,108 @@
+import { createClient, createClientPool } from 'redis'
+import type { Test } from 'tap'
+import { RedisStore } from '../../../lib/redis.js'
+import { temporaryFolder } from '../../support/app.js'
+import { testWith } from '../../support/needs.js'
+import type { RedisProcess } from '../../support/redis.js'
+import { begin, CLIENTS, createRedisApp, redisFor } from '../../support/redis-app.js'
+import { CLUSTER_CLIENTS, type ClusterNode, clusterFor } from '../../support/redis-cluster.js'
+import { settles } from '../../support/until.js'
+
+const test = testWith('redis-server')
+
+/** A primary and a replica that follows it. */
+async function primaryWithReplica(t: Test) {
+  const folder = ['--dir', await temporaryFolder(t)]
+  const primary = await redisFor(t, ['--repl-diskless-sync-delay', '0', ...folder])
+  const follows = ['--replicaof', '127.0.0.1', String(primary.port)]
+  const replica = await redisFor(t, [...follows, ...folder])
+  const [admin, reader] = await Promise.all([primary, replica].map(({ url }) => connectTo(t, url)))
+  if (admin === undefined || reader === undefined) throw new Error('no client')
+  await settles(async () => (await reader.info('replication')).includes('link_status:up'))
+  return { primary, replica, reader }
+}
+
+async function connectTo(t: Test, url: string) {
+  const client = createClient({ url })
+  client.on('error', () => {})
+  await client.connect()
+  t.teardown(() => client.destroy())
+  return client
+}
+
+const WAITING: typeof CLIENTS = {
+  ...CLIENTS,
+  async 'a pool of redis'(t, url) {
+    const pool = createClientPool({ url })
+    pool.on('error', () => {})
+    await pool.connect()
+    t.teardown(() => pool.destroy())
+    return pool
+  }
+}
+
+for (const [name, connect] of Object.entries(WAITING)) {
+  test(`${name}: with replicas, a change is acknowledged when a replica has it`, async (t) => {
+    const { primary, replica, reader } = await primaryWithReplica(t)
+    const client = await connect(t, primary.url)
+    const app = await createRedisApp(t, { client, replicas: 1 }, { storeTimeout: 500 })
+    app.get('/login', async ({ session }) => session.setPrincipal('ann'))
+    app.get('/logout', async ({ session }) => session.destroy())
+    app.get('/read', async ({ session }) => ({ counter: session.get('counter') ?? null }))
+    app.get('/', async ({ session }) => session.update('counter', (counter = 0) => counter + 1))
+    const { id } = await begin(app, (session) => session.set('counter', 0))
+    let cookies = { id }
+    const get = async (url: string) => {
+      const response = await app.inject({ url, cookies })
+      const [cookie] = response.cookies
+      if (cookie !== undefined && cookie.value !== '') cookies = { id: cookie.value }
+      return response.statusCode
+    }
+    const stored = async () => {
+      const keys = await reader.keys('session:{*}')
+      return Promise.all(keys.map((key) => reader.get(key)))
+    }
+    t.equal(await get('/'), 200)
+    t.match((await stored()).join(), /"counter",1\]\n1$/)
+    t.equal(await get('/login'), 200)
+    t.equal((await reader.keys('session:principal:*')).length, 1)
+
+    replica.freeze()
+    for (const path of ['/', '/login', '/logout']) t.equal(await get(path), 503, path)
+    t.equal(await get('/read'), 200, 'reads need no replica')
+    replica.thaw()
+    await settles(async () => (await get('/')) === 200)
+    t.equal(await get('/logout'), 200)
+    t.equal((await stored()).filter((text) => !text?.startsWith('>')).length, 0)
+  })
+}
+
+for (const [name, connect] of Object.entries(CLUSTER_CLIENTS)) {
+  test(`${name}: with replicas, a cluster has a change twice when it is acknowledged`, async (t) => {
+    const cluster = await clusterFor(t, { replicas: true })
+    const client = await connect(t, cluster)
+    const app = await createRedisApp(t, { client, replicas: 1 })
+    app.get('/', async ({ session }) => session.update('counter', (counter = 0) => counter + 1))
+    app.get('/login', async ({ session }) => session.setPrincipal('ann'))
+    for (let visitor = 0; visitor < 20; visitor++) {
+      const id = (await app.inject('/')).cookies[0]?.value ?? ''
+      t.equal((await app.inject({ url: '/', cookies: { id } })).body, '2')
+      t.equal((await app.inject({ url: '/login', cookies: { id } })).statusCode, 200)
+    }
+    const sizes = async (nodes: readonly ClusterNode[]) =>
+      Promise.all(nodes.map(({ ask }) => ask('DBSIZE')))
+    t.same(await sizes(cluster.replicas), await sizes(cluster.masters))
+  })
+}
+
+test('how many replicas are waited for is a whole number', async (t) => {
+  const server: RedisProcess = await redisFor(t)
+  const client = await connectTo(t, server.url)
+  for (const replicas of [-1, 0.5, '1', null]) {
+    t.throws(() => new RedisStore({ client, replicas: replicas as number }), {
+      code: 'SLED_SESSION_INVALID_OPTION'
+    })
+  }
+  const older = { masters: [], nodeClient() {}, sendCommand: async () => null }
+  t.throws(() => new RedisStore({ client: older, replicas: 1 }), { message: /version 6/ })
+})
