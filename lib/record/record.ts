@@ -53,8 +53,10 @@ export class SessionRecord {
   failure: Error | null = null
 
   /** @throws {InvalidHandleError} `SLED_SESSION_INVALID_HANDLE` */
-  constructor({ handle, createdAt, lastSeenAt, expiresAt }: NewRecord) {
-    if (!isHandle(handle)) throw new InvalidHandleError()
+  constructor(start: NewRecord) {
+    const { handle, createdAt, lastSeenAt, expiresAt } = start
+    // That of another record was checked when that was made.
+    if (!(start instanceof SessionRecord || isHandle(handle))) throw new InvalidHandleError()
     this.handle = handle
     this.createdAt = createdAt
     this.lastSeenAt = lastSeenAt

@@ -1,6 +1,5 @@
 import type { NewRecord } from '../../record/record.js'
 import type { IndexedRecord } from '../format/indexed-record.js'
-import { recordKey } from '../format/keys.js'
 import { decodeRecord } from '../format/record-codec.js'
 import type { CacheStats } from '../stats.js'
 import type { Database, VersionedBytes } from './engine/database.js'
@@ -10,7 +9,7 @@ const OVERHEAD = 1024
 const MOST_BYTES = 8 * 1024 * 1024
 
 /** A session as it was read or written last. */
-interface Recent {
+export interface Recent {
   readonly key: Buffer
   /** The version that the database has or is to have with it. */
   readonly version: number
@@ -57,18 +56,27 @@ export class RecentRecords {
     return { records, bytes: this.#young.bytes + this.#old.bytes, limit: MOST_BYTES, hits, misses }
   }
 
-  /** What the database has its record under. */
-  keyOf(handle: string): Buffer {
-    return this.#get(handle)?.key ?? recordKey(handle)
+  get(handle: string): Recent | undefined {
+    const young = this.#young.records.get(handle)
+    if (young !== undefined) return young
+    const old = this.#old.records.get(handle)
+    if (old !== undefined) this.#keep(handle, old)
+    return old
   }
 
   /**
-   * The record that the database holds with this version at this moment.
+   * The record that the database holds under a key, with this version, at this moment.
    *
+   * @param recent what is known of its session
    * @throws {RecordCorruptError}
    */
-  at(database: Database, handle: string, key: Buffer, version: number): IndexedRecord {
-    const recent = this.#get(handle)
+  read(
+    database: Database,
+    handle: string,
+    key: Buffer,
+    version: number,
+    recent: Recent | undefined
+  ): IndexedRecord {
     if (recent?.version === version) {
       this.hits++
       return recent.record
@@ -97,14 +105,6 @@ export class RecentRecords {
   noteId(id: string, handle: string): void {
     // A part of a Cookie header would keep all of that header in memory.
     this.#young.handles.set(Buffer.from(id, 'latin1').toString('latin1'), handle)
-  }
-
-  #get(handle: string): Recent | undefined {
-    const young = this.#young.records.get(handle)
-    if (young !== undefined) return young
-    const old = this.#old.records.get(handle)
-    if (old !== undefined) this.#keep(handle, old)
-    return old
   }
 
   #keep(handle: string, recent: Recent): void {

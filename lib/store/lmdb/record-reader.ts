@@ -64,11 +64,12 @@ export class RecordReader {
   }
 
   #load(handle: string): LmdbRecord | null {
-    const key = this.#recent.keyOf(handle)
+    const recent = this.#recent.get(handle)
+    const key = recent?.key ?? recordKey(handle)
     this.#database.refresh()
     const version = this.#database.versionOf(this.#database.sessions, key)
     if (version === null) return null
-    const stored = this.#recent.at(this.#database, handle, key, version)
+    const stored = this.#recent.read(this.#database, handle, key, version, recent)
     if (stored.expiresAt <= this.#context.now()) return null
     const record = copyOf(stored, LmdbRecord)
     record.known = stored

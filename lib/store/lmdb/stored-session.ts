@@ -1,7 +1,7 @@
 import { RecordCorruptError } from '../../errors.js'
 import { IndexedRecord } from '../format/indexed-record.js'
 import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js'
-import { expiryKey, quarantineKey, successorKey } from '../format/keys.js'
+import { expiryKey, quarantineKey, recordKey, successorKey } from '../format/keys.js'
 import { encodeRecord } from '../format/record-codec.js'
 import type { Database } from './engine/database.js'
 import { birthOf, newBirth, nextVersion } from './engine/version.js'
@@ -32,12 +32,13 @@ export class StoredSession {
   constructor(database: Database, recent: RecentRecords, handle: string) {
     this.handle = handle
     this.#recent = recent
-    this.key = recent.keyOf(handle)
+    const last = recent.get(handle)
+    this.key = last?.key ?? recordKey(handle)
     this.version = database.versionOf(database.sessions, this.key)
     this.#birth = this.version === null ? 0 : birthOf(this.version)
     if (this.version === null) return
     try {
-      this.#found = recent.at(database, handle, this.key, this.version)
+      this.#found = recent.read(database, handle, this.key, this.version, last)
       this.#record = copyOf(this.#found, IndexedRecord)
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) throw error
