@@ -15,11 +15,10 @@ export function inOrder(record: WrittenRecord, write: () => Promise<void>): Prom
     return record.destroyed ? Promise.resolve() : write()
   }
   const writing = record.writing === null ? begin() : record.writing.then(begin)
-  const ended = writing
-    .catch(() => {})
-    .then(() => {
-      if (record.writing === ended) record.writing = null
-    })
+  const clear = (): void => {
+    if (record.writing === ended) record.writing = null
+  }
+  const ended = writing.then(clear, clear)
   record.writing = ended
   return writing
 }

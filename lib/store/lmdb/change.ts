@@ -5,17 +5,21 @@ import { StoredSession } from './stored-session.js'
 /** Of the trees that one session is in; those that change with it are written anew. */
 const PAGES_BYTES = 32 * 1024
 
+/**
+ * Makes a change of what is stored, in memory. Called again if another process was faster, with what
+ * is stored then; so what is to be done beside that is returned, and done when the change is durable.
+ */
+export type Apply = (session: (handle: string) => StoredSession) => (() => void) | undefined
+
 /** Something that is to be done to stored sessions in one atomic step. */
 export interface Change {
   /** Of the sessions that it reads and writes. */
   readonly handles: readonly string[]
-  /**
-   * Makes the change, in memory. Called again if another process was faster, with what is stored
-   * then; so what it does beside that waits for `settled`.
-   */
-  apply(session: (handle: string) => StoredSession): void
+  readonly apply: Apply
   /** Called when it is durable, or with the reason why nothing of it was written. */
   settled(error: Error | null): void
+  /** What was last to be done then. */
+  written: (() => void) | undefined
   /** How often LMDB has refused to commit it. */
   refusals: number
 }
@@ -48,7 +52,7 @@ export class Unit {
     for (const change of changes) {
       try {
         for (const handle of change.handles) session(handle)
-        change.apply(session)
+        change.written = change.apply(session)
         this.changes.push(change)
       } catch (error) {
         change.settled(error as Error)
@@ -67,7 +71,7 @@ export class Unit {
    * Resolves when all is flushed, to whether it was written: false if another process has changed
    * one of the sessions since they were read.
    */
-  async write(database: Database): Promise<boolean> {
+  write(database: Database): Promise<boolean> {
     const changed = this.changed
     const [only] = changed
     if (only !== undefined && changed.length === 1) {
@@ -89,7 +93,7 @@ export class Unit {
       }
     }
     writeFrom(0)
-    return (await Promise.all(conditions)).every(Boolean)
+    return Promise.all(conditions).then((held) => held.every(Boolean))
   }
 
   /** Whether the database holds all that was written. False may also mean: and was changed again. */

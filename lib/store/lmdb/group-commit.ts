@@ -1,7 +1,7 @@
 import { StoreUnavailableError } from '../../errors.js'
 import { setImmediate } from '../../timers.js'
 import type { WriteStats } from '../stats.js'
-import { type Change, groupBySession, Unit } from './change.js'
+import { type Apply, type Change, groupBySession, Unit } from './change.js'
 import { watchCommits } from './engine/commit-hint.js'
 import type { Database } from './engine/database.js'
 import type { RecentRecords } from './recent-records.js'
@@ -66,11 +66,21 @@ export class GroupCommit {
   }
 
   /** Resolves when the change is durable. */
-  add(handles: readonly string[], apply: Change['apply']): Promise<void> {
+  add(handles: readonly string[], apply: Apply): Promise<void> {
     if (this.#broken !== null) return Promise.reject(this.#broken)
     return new Promise((resolve, reject) => {
-      const settled = (error: Error | null): void => (error === null ? resolve() : reject(error))
-      this.#gathering.push({ handles, apply, settled, refusals: 0 })
+      const change: Change = {
+        handles,
+        apply,
+        written: undefined,
+        settled(error) {
+          if (error !== null) return reject(error)
+          change.written?.()
+          resolve()
+        },
+        refusals: 0
+      }
+      this.#gathering.push(change)
       this.#schedule()
     })
   }

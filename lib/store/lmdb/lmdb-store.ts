@@ -1,7 +1,7 @@
 import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { InvalidHandleError, RecordCorruptError } from '../../errors.js'
-import { handleOf, isHandle } from '../../record/handle.js'
+import { isHandle } from '../../record/handle.js'
 import { type Option, option, readOptions } from '../../record/option.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
@@ -115,28 +115,22 @@ export class LmdbStore implements SessionStore {
   }
 
   load(id: string): LmdbRecord | null | Promise<LmdbRecord | null> {
-    return this.#load(
-      () => this.#reader.load(id),
-      () => handleOf(id)
-    )
+    const handle = this.#recent.handleOf(id)
+    const record = this.#load(handle)
+    if (record instanceof LmdbRecord) this.#recent.noteId(id, handle)
+    return record
   }
 
   loadByHandle(handle: string): LmdbRecord | null | Promise<LmdbRecord | null> {
-    return this.#load(
-      () => this.#reader.loadByHandle(handle),
-      () => handle
-    )
+    return isHandle(handle) ? this.#load(handle) : null
   }
 
-  #load(
-    load: () => LmdbRecord | null,
-    handle: () => string
-  ): LmdbRecord | null | Promise<LmdbRecord | null> {
+  #load(handle: string): LmdbRecord | null | Promise<LmdbRecord | null> {
     try {
-      return load()
+      return this.#reader.load(handle)
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) return Promise.reject(error)
-      return this.#writer.quarantine(handle()).then(() => null)
+      return this.#writer.quarantine(handle).then(() => null)
     }
   }
 

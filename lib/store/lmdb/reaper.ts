@@ -117,6 +117,7 @@ export class Reaper {
         outcome = 'deleted'
         stored.remove()
       }
+      return undefined
     })
     return outcome
   }

@@ -1,3 +1,4 @@
+import { handleOf } from '../../record/handle.js'
 import type { NewRecord } from '../../record/record.js'
 import type { IndexedRecord } from '../format/indexed-record.js'
 import { decodeRecord } from '../format/record-codec.js'
@@ -94,15 +95,13 @@ export class RecentRecords {
   }
 
   /** Apart from the handles, which look the same: who knows a handle must not pass for its visitor. */
-  handleOf(id: string): string | undefined {
-    const young = this.#young.handles.get(id)
-    if (young !== undefined) return young
-    const old = this.#old.handles.get(id)
-    if (old !== undefined) this.noteId(id, old)
-    return old
+  handleOf(id: string): string {
+    return this.#young.handles.get(id) ?? this.#old.handles.get(id) ?? handleOf(id)
   }
 
+  /** Of a session that is here, so that what is kept has a bound. */
   noteId(id: string, handle: string): void {
+    if (this.#young.handles.has(id)) return
     // A part of a Cookie header would keep all of that header in memory.
     this.#young.handles.set(Buffer.from(id, 'latin1').toString('latin1'), handle)
   }

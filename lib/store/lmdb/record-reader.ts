@@ -1,5 +1,5 @@
 import { RecordCorruptError } from '../../errors.js'
-import { handleOf, isHandle } from '../../record/handle.js'
+import { isHandle } from '../../record/handle.js'
 import {
   handleIn,
   parsePrincipalKey,
@@ -49,21 +49,12 @@ export class RecordReader {
     return record
   }
 
-  /** @throws {RecordCorruptError} */
-  load(id: string): LmdbRecord | null {
-    const known = this.#recent.handleOf(id)
-    const handle = known ?? handleOf(id)
-    const record = this.#load(handle)
-    if (record !== null && known === undefined) this.#recent.noteId(id, handle)
-    return record
-  }
-
-  /** @throws {RecordCorruptError} */
-  loadByHandle(handle: string): LmdbRecord | null {
-    return isHandle(handle) ? this.#load(handle) : null
-  }
-
-  #load(handle: string): LmdbRecord | null {
+  /**
+   * One to work on.
+   *
+   * @throws {RecordCorruptError}
+   */
+  load(handle: string): LmdbRecord | null {
     const recent = this.#recent.get(handle)
     const key = recent?.key ?? recordKey(handle)
     this.#database.refresh()

@@ -11,12 +11,6 @@ import type { StoredSession } from './stored-session.js'
 const HOUR = 3_600_000
 const NO_CHANGES: SessionChanges = new Map()
 
-/**
- * Makes a change of what is stored. It may be called several times, before anything is written; what
- * it returned last is called when that is durable.
- */
-type Apply = (session: (handle: string) => StoredSession) => () => void
-
 /** Merges what requests have changed of their records into what is stored by then. */
 export class RecordWriter {
   readonly #commit: GroupCommit
@@ -70,7 +64,7 @@ export class RecordWriter {
   ): Promise<boolean> {
     let replaced = false
     await inOrder(from, () =>
-      this.#write([from.handle, to.handle], (session) => {
+      this.#commit.add([from.handle, to.handle], (session) => {
         const old = session(from.handle)
         const fresh = session(to.handle)
         const stored = this.#alive(from, old)
@@ -108,7 +102,7 @@ export class RecordWriter {
   /** Stores records whole, in the place of what is there. */
   async put(records: readonly SessionRecord[]): Promise<void> {
     const handles = records.map(({ handle }) => handle)
-    await this.#write(handles, (session) => {
+    await this.#commit.add(handles, (session) => {
       const put = records.map((record) => putFirst(record, session(record.handle)))
       return () => {
         for (const learn of put) learn()
@@ -118,7 +112,7 @@ export class RecordWriter {
 
   /** Any change of what does not decode keeps it for a person to look at, and takes it out of the way. */
   quarantine(handle: string): Promise<void> {
-    return this.#write([handle], () => () => {})
+    return this.#commit.add([handle], () => undefined)
   }
 
   /** What is stored of the session that a record is of, or `null` if that has ended. */
@@ -130,16 +124,7 @@ export class RecordWriter {
 
   #change(record: LmdbRecord, apply: (session: StoredSession) => () => void): Promise<void> {
     const { handle } = record
-    return inOrder(record, () => this.#write([handle], (session) => apply(session(handle))))
-  }
-
-  /** Makes a change as one of the group of this turn. */
-  async #write(handles: readonly string[], apply: Apply): Promise<void> {
-    let written = (): void => {}
-    await this.#commit.add(handles, (session) => {
-      written = apply(session)
-    })
-    written()
+    return inOrder(record, () => this.#commit.add([handle], (session) => apply(session(handle))))
   }
 }
 

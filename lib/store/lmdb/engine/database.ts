@@ -15,7 +15,7 @@ import {
 } from './binding.js'
 import { findDamage } from './header.js'
 import { refuseNetworkFolder } from './network-folder.js'
-import { isBeingOpened, openMarked, untilOpened } from './opening-mark.js'
+import { isBeingOpened, markIn, openMarked, untilOpened } from './opening-mark.js'
 import { newBirth, nextVersion } from './version.js'
 
 /** An entry and the version of it, by which its change is noticed. */
@@ -36,12 +36,14 @@ export class Database {
   readonly notes: LmdbTable
   readonly #binding: LmdbBinding
   readonly #root: LmdbRoot
+  readonly #mark: string
   #isClosed = false
 
   constructor(path: string, binding: LmdbBinding, root: LmdbRoot) {
     this.path = path
     this.#binding = binding
     this.#root = root
+    this.#mark = markIn(path)
     this.sessions = root.openDB('sessions', { ...BINARY, useVersions: true })
     this.indexes = root.openDB('indexes', BINARY)
     this.notes = root.openDB('notes', { ...BINARY, useVersions: true })
@@ -109,12 +111,12 @@ export class Database {
 
   /** Whether what is committed now may be taken back, see {@link openMarked}. */
   get isBeingOpened(): boolean {
-    return isBeingOpened(this.path)
+    return isBeingOpened(this.#mark)
   }
 
   /** Resolves when what is committed stays. */
   untilOpened(): Promise<void> {
-    return untilOpened(this.path)
+    return untilOpened(this.#mark)
   }
 
   /**

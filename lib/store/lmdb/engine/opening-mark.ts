@@ -3,8 +3,11 @@ import { open, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { elapsed, now, pause } from '../../../timers.js'
 
-/** A file that is there while a process opens the database of its folder. */
-const NAME = 'opening'
+/** The file that is there while a process opens the database of its folder. */
+export function markIn(folder: string): string {
+  return join(folder, 'opening')
+}
+
 /** A commit that is under way when the mark appears is through by then. */
 const STANDSTILL_MS = 50
 /** A process that waited for longer, as on a busy machine, says once more that it opens. */
@@ -21,7 +24,7 @@ const LOOK_AGAIN_MS = 5
  * while it is there, and look once more at what was under way before they acknowledge it.
  */
 export async function openMarked<T>(folder: string, openNow: () => T): Promise<T> {
-  const file = join(folder, NAME)
+  const file = markIn(folder)
   let isSet = await setMark(file)
   try {
     for (let last = elapsed(); isSet; last = elapsed()) {
@@ -63,20 +66,19 @@ async function setMark(file: string): Promise<boolean> {
 }
 
 /**
- * Whether a process is opening the database of this folder. Asked before and after each group of
+ * Whether a process is opening the database with this mark. Asked before and after each group of
  * writes, it is one look at a folder that the kernel has in memory: a few µs, where asking without
  * blocking costs a way to another thread and back, ten times that.
  */
-export function isBeingOpened(folder: string): boolean {
-  const file = join(folder, NAME)
-  if (!existsSync(file)) return false
-  const made = statSync(file, { throwIfNoEntry: false })
+export function isBeingOpened(mark: string): boolean {
+  if (!existsSync(mark)) return false
+  const made = statSync(mark, { throwIfNoEntry: false })
   return made !== undefined && !isLeft(made.mtimeMs)
 }
 
-/** Resolves when no process is opening the database of this folder. */
-export async function untilOpened(folder: string): Promise<void> {
-  while (isBeingOpened(folder)) await pause(LOOK_AGAIN_MS)
+/** Resolves when no process is opening the database with this mark. */
+export async function untilOpened(mark: string): Promise<void> {
+  while (isBeingOpened(mark)) await pause(LOOK_AGAIN_MS)
 }
 
 function isLeft(madeAt: number): boolean {
