@@ -42,6 +42,7 @@ export {
 } from './record/expiry.js'
 export { type NewRecord, SessionRecord } from './record/record.js'
 export * from './session/data.js'
+export type { SetPrincipalOptions } from './session/login.js'
 export type { Session } from './session/session.js'
 export type { BackupResult, LongOperation, Progress } from './store/long-operation.js'
 export { MemoryStore } from './store/memory/memory-store.js'

@@ -17,6 +17,7 @@ import sledSession, {
   type SessionInfo,
   type SessionManager,
   type SessionStore,
+  type SetPrincipalOptions,
   type SledSessionOptions,
   type StoreStats
 } from '../../lib/index.js'
@@ -54,6 +55,9 @@ test('the plugin and its options', async (t) => {
 test('request.session knows the declared keys, and takes others', async (t) => {
   expectTypeOf<FastifyRequest['session']>().toEqualTypeOf<Session>()
   expectTypeOf<FastifyInstance['sessions']>().toEqualTypeOf<SessionManager>()
+  const logIn = (session: Session, user: string, options: SetPrincipalOptions): Promise<void> =>
+    session.setPrincipal(user, options)
+  t.type(logIn, 'function')
   const use = async ({ session }: FastifyRequest): Promise<void> => {
     expectTypeOf(session.get('counter')).toEqualTypeOf<number | undefined>()
     expectTypeOf(session.get('basket')).toEqualTypeOf<{ items: string[] } | undefined>()
