@@ -233,3 +233,14 @@ test('the index finds each place by its hash, however they come and go', async (
   )
   t.pass()
 })
+
+test('a record that fits nowhere takes no memory to find that out', async (t) => {
+  const packed = new PackedRecords(64 * MIB)
+  const large = withText(record(), 'x'.repeat(30 * MIB))
+  packed.put(withText(record(), 'x'.repeat(500_000)))
+  t.equal(packed.size, 1, 'half a MiB is packed')
+  const before = process.memoryUsage().arrayBuffers
+  packed.put(large)
+  t.equal(packed.size, 1)
+  t.ok(process.memoryUsage().arrayBuffers - before < MIB)
+})

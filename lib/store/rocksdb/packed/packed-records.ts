@@ -60,7 +60,8 @@ export class PackedRecords {
     const place = this.#find(record.handle)
     // What nobody has asked for since it was read or imported must not push out what somebody has.
     if (place === -1 && !record.asked) return
-    if (!isStored(record)) {
+    // One that cannot fit is not packed to see that: the space for it would stay.
+    if (!isStored(record) || record.size > this.#ring.largest) {
       this.#drop(place)
       return
     }

@@ -65,6 +65,11 @@ export class SlabRing {
     this.#slabBytes = Math.max(LEAST_SLAB_BYTES, Math.min(MOST_SLAB_BYTES, wanted))
   }
 
+  /** The most that an entry may hold, in bytes. */
+  get largest(): number {
+    return Math.min(this.#slabBytes, MOST_CAPACITY) - ENTRY_HEADER - SLACK - UNIT
+  }
+
   get bytes(): number {
     return this.#slabs.length * this.#slabBytes
   }
@@ -76,8 +81,8 @@ export class SlabRing {
    * @returns its place, or -1 if it does not fit
    */
   append(handle: Uint8Array, content: Uint8Array, limit: number): number {
+    if (content.length > this.largest) return -1
     const capacity = capacityFor(content.length + SLACK)
-    if (capacity > Math.min(this.#slabBytes, MOST_CAPACITY)) return -1
     const slab = this.#slabWithRoom(capacity, limit)
     if (slab === null) return -1
     const at = slab.end
