@@ -28,6 +28,7 @@ export interface NodeRedisCluster {
 /** A client of `ioredis` 5 or later, or of `iovalkey`: `new Redis`. */
 export interface IORedisClient {
   readonly status: string
+  readonly options?: { readonly keyPrefix?: string | undefined }
   call(command: string, ...args: string[]): Promise<unknown>
 }
 
@@ -138,6 +139,10 @@ function inPool(client: NodeRedisClient): SendCommand {
 }
 
 function adaptIORedis(client: IORedisClient | IORedisCluster): Connection {
+  // It would be put before the keys of all commands but those that walk over them.
+  if (client.options?.keyPrefix) {
+    throw new InvalidOptionError('client', 'has a keyPrefix: use the "prefix" of the store instead')
+  }
   const toNode = (node: IORedisClient): SendToNode => {
     return ([name = '', ...args]) => node.call(name, ...args)
   }

@@ -205,7 +205,8 @@ test('options that cannot work are refused', async (t) => {
     { client, prefix: 5 },
     { client, prefix: '{session}:' },
     { client, timeout: 2000 },
-    { client: { masters: [], sendCommand() {} } }
+    { client: { masters: [], sendCommand() {} } },
+    { client: new Redis({ lazyConnect: true, keyPrefix: 'app:' }) }
   ]
   for (const options of wrong) {
     t.throws(() => new RedisStore(options as { client: RedisClient }), { code })
