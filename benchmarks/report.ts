@@ -30,10 +30,14 @@ export function ratios(
   })
 }
 
-/** What bare Fastify takes of the CPU for a request in relation to what a peer takes. */
-function cpuRatios(peers: Record<string, Measurement[]>, peer: string): number[] {
+/** What another takes of the CPU for a request in relation to what a peer takes, round by round. */
+export function cpuRatios(
+  peers: Record<string, Measurement[]>,
+  peer: string,
+  to = BASELINE
+): number[] {
   return (peers[peer] ?? []).map(({ cpuPerRequest }, round) => {
-    return (peers[BASELINE]?.[round]?.cpuPerRequest ?? Number.NaN) / cpuPerRequest
+    return (peers[to]?.[round]?.cpuPerRequest ?? Number.NaN) / cpuPerRequest
   })
 }
 
