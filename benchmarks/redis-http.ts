@@ -23,7 +23,8 @@ export interface HttpScale {
 }
 
 const CONNECTIONS = 50
-const PEERS = {
+/** The servers that are compared, and what `peers.ts` calls them. */
+export const BESIDE = {
   [OURS]: 'fastify-sled-session on Redis',
   [THEIRS]: '@fastify/session, Redis'
 }
@@ -39,37 +40,43 @@ const uniform = (path: string, visitors: Visitor[]) => (): Shot => {
   return { path, cookie: visitor.cookie, answered }
 }
 
-const WORKLOADS: Record<string, (visitors: Visitor[]) => () => Shot> = {
+export const WORKLOADS: Record<string, (visitors: Visitor[]) => () => Shot> = {
   counter: (visitors) => uniform('/counter', visitors),
   read: (visitors) => uniform('/read', visitors),
   create: () => () => ({ path: '/create', cookie: '' }),
   mix: mixture
 }
 
-/** A server of each on one Redis, in turn within each round. */
+/**
+ * A server of each on one Redis, in turn within each round.
+ *
+ * @param env what they need besides
+ */
 export async function measureHttp(
-  url: string,
+  peers: Record<string, string>,
+  workloads: readonly string[],
+  env: NodeJS.ProcessEnv,
   watch: RedisWatch,
   { rounds, seconds, warmUp, sessions }: HttpScale
 ): Promise<HttpResult> {
-  const running: { who: string; server: ServerProcess; visitors: Visitor[] }[] = []
+  const running: Running[] = []
   const result: HttpResult = {}
   try {
-    for (const [who, peer] of Object.entries(PEERS)) {
-      const server = await ServerProcess.start(peer, { REDIS_URL: url })
+    for (const [who, peer] of Object.entries(peers)) {
+      const server = await ServerProcess.start(peer, env)
       running.push({ who, server, visitors: await beginSessions(server.port, sessions) })
     }
-    for (const [workload, makeNext] of Object.entries(WORKLOADS)) {
-      const measured: Record<string, HttpRound[]> = { [OURS]: [], [THEIRS]: [] }
-      for (const { server, visitors } of running) {
-        await run(server, watch, warmUp, makeNext(visitors))
+    for (const workload of workloads) {
+      const shots = WORKLOADS[workload] as (visitors: Visitor[]) => () => Shot
+      const measured: Record<string, HttpRound[]> = {}
+      for (const { who, server, visitors } of running) {
+        measured[who] = []
+        await run(server, watch, warmUp, shots(visitors))
       }
       for (let round = 0; round < rounds; round++) {
         for (let at = 0; at < running.length; at++) {
-          const { who, server, visitors } = running[
-            (at + round) % running.length
-          ] as (typeof running)[0]
-          measured[who]?.push(await run(server, watch, seconds, makeNext(visitors)))
+          const { who, server, visitors } = running[(at + round) % running.length] as Running
+          measured[who]?.push(await run(server, watch, seconds, shots(visitors)))
         }
       }
       result[workload] = measured
@@ -78,6 +85,12 @@ export async function measureHttp(
   } finally {
     for (const { server } of running) await server.stop()
   }
+}
+
+interface Running {
+  readonly who: string
+  readonly server: ServerProcess
+  readonly visitors: Visitor[]
 }
 
 async function run(

@@ -34,7 +34,7 @@ const OPERATIONS: Record<string, Operation> = {
   destroy: async (_contestant, held) => held.pop()?.destroy()
 }
 
-/** Does an operation so many times. */
+/** Does an operation so many times, many at a time. */
 export async function inFlight(
   count: number,
   operate: (number: number) => Promise<unknown>
@@ -97,23 +97,4 @@ async function measure(
     redis: sum(redis.cpu) / count,
     commands: sum(redis.commands) / count
   }
-}
-
-/** Bytes that Redis needs for each of so many sessions of 400 bytes, by store. */
-export async function measureMemory(
-  client: RedisClient,
-  watch: RedisWatch,
-  count: number
-): Promise<Record<string, number>> {
-  const bytes: Record<string, number> = {}
-  for (const [name, open] of Object.entries(CONTESTANTS)) {
-    await watch.empty()
-    const contestant = await open(client)
-    const before = await watch.memory()
-    await inFlight(count, () => contestant.create())
-    bytes[name] = ((await watch.memory()) - before) / count
-    await contestant.close()
-  }
-  await watch.empty()
-  return bytes
 }

@@ -17,8 +17,10 @@ export interface Held {
 
 /** What both stores are asked for. */
 export interface Contestant {
-  /** Stores a new session of 400 bytes with a counter. */
-  create(): Promise<Held>
+  /** Stores a new session of 400 bytes with a counter; a user's, if the store knows of users. */
+  create(user?: string): Promise<Held>
+  /** Looks at all sessions, and reads them if asked to; resolves to how many there are. */
+  walk?(reads: boolean): Promise<number>
   close(): Promise<void>
 }
 
@@ -29,11 +31,12 @@ const SILENT = { debug() {}, info() {}, warn() {}, error() {} }
 
 /** Both stores on one server, through clients of the same package. */
 export const CONTESTANTS: Record<string, (client: RedisClient) => Promise<Contestant>> = {
-  [OURS]: openOurs,
+  [OURS]: (client) => openOurs(client),
   [THEIRS]: async (client) => openTheirs(client)
 }
 
-async function openOurs(client: RedisClient): Promise<Contestant> {
+/** @param prefix for the keys of one of several on a server */
+export async function openOurs(client: RedisClient, prefix?: string): Promise<Contestant> {
   const { RedisStore } = (await import('../dist/redis.js' as string)) as {
     RedisStore: new (options: RedisStoreOptions) => SessionStore
   }
@@ -43,19 +46,26 @@ async function openOurs(client: RedisClient): Promise<Contestant> {
   const { onInactivity } = (await import('../dist/index.js' as string)) as {
     onInactivity(milliseconds: number): SessionRecord['expiry']
   }
-  const store = new RedisStore({ client })
+  const store = new RedisStore(prefix === undefined ? { client } : { client, prefix })
   await store.open({ now: Date.now, log: SILENT })
   return {
-    async create() {
+    async create(user) {
       const id = newId()
       const now = Date.now()
       const start = { handle: handleOf(id), createdAt: now, lastSeenAt: now, expiresAt: now + DAY }
       const record = store.create(start)
       record.expiry = onInactivity(DAY)
+      record.principal = user ?? null
       const data = { counter: '0', profile: JSON.stringify(PROFILE) }
       for (const [key, text] of Object.entries(data)) record.apply(key, text)
       await store.save(record, new Map(record.data))
       return heldByOurs(store, record, id)
+    },
+    async walk(reads) {
+      if (!reads) return store.count()
+      let count = 0
+      for await (const _ of store.records()) count++
+      return count
     },
     close: async () => store.close()
   }

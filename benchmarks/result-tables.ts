@@ -9,6 +9,7 @@ import { underLoad } from './load.js'
 import { ORIGINAL_TABLES, type OriginalResults } from './original/tables.js'
 import type { PageFaultRow } from './page-faults.js'
 import { REDIS_TABLES, type RedisResult } from './redis-tables.js'
+import { SCALE_TABLES } from './scale-tables.js'
 import type { Spread } from './statistics.js'
 import type { StoreRow } from './store.js'
 
@@ -174,7 +175,7 @@ export const TABLES: Record<string, () => Promise<string>> = {
   'profile-counter': () => profileTable('counter'),
   'profile-create': () => profileTable('create'),
   ...Object.fromEntries(
-    Object.entries(REDIS_TABLES).map(([name, make]) => [
+    Object.entries({ ...REDIS_TABLES, ...SCALE_TABLES }).map(([name, make]) => [
       name,
       async () => make((await readResult('redis')) as RedisResult)
     ])

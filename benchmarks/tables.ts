@@ -22,6 +22,7 @@ const PAGES = [
   'docs/benchmarks.md',
   'docs/durability.md',
   'docs/operating.md',
+  'docs/scale.md',
   'docs/storage.md'
 ]
 const BLOCK = /(<!-- benchmarks: ([\w-]+) -->\n)[\s\S]*?(<!-- end -->)/g
