@@ -1,4 +1,13 @@
-import { InvalidOptionError, SessionTooLargeError } from '../errors.js'
+import { SessionTooLargeError } from '../errors.js'
+import {
+  AS_GIVEN,
+  flag,
+  type Option,
+  option,
+  optional,
+  readOptions,
+  refuse
+} from '../record/option.js'
 import { checkPrincipal } from '../record/principal.js'
 import type { SessionRecord } from '../record/record.js'
 import { encodeValue } from '../record/value.js'
@@ -35,9 +44,17 @@ export interface SetPrincipalOptions {
 
 const MAX_METADATA_BYTES = 4096
 
+// One that is spelled wrong would keep what is to go, and leave somebody logged in.
+const RENEWAL = { keep: option(keepOf, true) }
+const HOLDER_CHANGE = {
+  metadata: AS_GIVEN,
+  renew: option(flag, true),
+  keep: optional(keepOf, undefined)
+} satisfies Record<keyof SetPrincipalOptions, Option<unknown>>
+
 /**
  * @throws {InvalidPrincipalError}
- * @throws {InvalidOptionError} of `keep`
+ * @throws {InvalidOptionError}
  * @throws {ValueNotStorableError} of metadata
  * @throws {SessionTooLargeError} of metadata
  */
@@ -46,16 +63,24 @@ export function checkHolderChange(
   options: SetPrincipalOptions
 ): HolderChange {
   if (principal !== null) checkPrincipal(principal)
-  if (options.keep !== undefined) checkKeep(options.keep)
+  const { keep } = readOptions(HOLDER_CHANGE, options)
   const metadata = 'metadata' in options ? encodeMetadata(options.metadata) : undefined
-  return { principal, metadata, keep: options.keep }
+  return { principal, metadata, keep }
 }
 
-/** @throws {InvalidOptionError} */
-export function checkKeep(keep: unknown): asserts keep is Keep {
-  if (typeof keep === 'boolean') return
-  if (Array.isArray(keep) && keep.every((key) => typeof key === 'string')) return
-  throw new InvalidOptionError('keep', 'must be true, false or a list of session keys')
+/**
+ * What a renewal is told to keep; a list may stand in the place of the options.
+ *
+ * @throws {InvalidOptionError}
+ */
+export function checkRenewal(options: unknown): Keep {
+  return readOptions(RENEWAL, Array.isArray(options) ? { keep: options } : options).keep
+}
+
+function keepOf(keep: unknown, name: string): Keep {
+  if (typeof keep === 'boolean') return keep
+  if (Array.isArray(keep) && keep.every((key) => typeof key === 'string')) return keep
+  return refuse(name, 'must be true, false or a list of session keys')
 }
 
 /**

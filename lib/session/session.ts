@@ -7,7 +7,7 @@ import type { SessionData } from './data.js'
 import { NO_PROPERTIES, refuseAssignments, refuseCallback } from './habits.js'
 import {
   checkHolderChange,
-  checkKeep,
+  checkRenewal,
   encodeMetadata,
   type Keep,
   type SetPrincipalOptions
@@ -299,20 +299,18 @@ export class Session {
    * @param options.keep true (default) keeps all, false nothing. A list keeps these keys, and like
    *   false drops principal and metadata: nobody is logged in any more. A list in the place of the
    *   options, as @fastify/passport gives it, means the same
-   * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for any other `keep`
+   * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for any other `keep`, and for an unknown option
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`; the old id then lives on
    */
   regenerate(options?: { keep?: Keep } | readonly string[]): Promise<void>
   regenerate(...given: [options?: { keep?: Keep } | readonly string[]]): Promise<void> {
     refuseCallback('regenerate', given)
     const [options = {}] = given
-    const { keep = true } = isList(options) ? { keep: options } : options
-    return attend(this.#work, this.#regenerate(keep))
+    return attend(this.#work, this.#regenerate(options))
   }
 
-  async #regenerate(keep: Keep): Promise<void> {
-    checkKeep(keep)
-    await renew(this.#work, keep)
+  async #regenerate(options: unknown): Promise<void> {
+    await renew(this.#work, checkRenewal(options))
   }
 
   // ---- user ----
@@ -344,7 +342,7 @@ export class Session {
    *
    * @throws {InvalidPrincipalError} `SLED_SESSION_INVALID_PRINCIPAL` unless it is a string of 1 to
    *   1,024 bytes
-   * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for a wrong `keep`
+   * @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` for a wrong or unknown option
    * @throws {StoreUnavailableError} `SLED_SESSION_STORE_UNAVAILABLE`
    */
   setPrincipal(principal: string | null, options?: SetPrincipalOptions): Promise<void>
@@ -419,10 +417,6 @@ export class Session {
   touch(): void {
     this.#work.touch()
   }
-}
-
-function isList(options: object): options is readonly string[] {
-  return Array.isArray(options)
 }
 
 function dateOf(time: number | undefined): Date | null {

@@ -399,6 +399,14 @@ test('wrong arguments are refused and change nothing', async (t) => {
         message: /"keep"/
       })
     }
+    const loose = session as unknown as Record<string, (...given: unknown[]) => Promise<void>>
+    const mistaken = { code: 'SLED_SESSION_INVALID_OPTION' }
+    for (const given of [{ keeps: false }, false, 'cart', null]) {
+      await t.rejects(async () => loose.regenerate?.(given), mistaken)
+      await t.rejects(async () => loose.setPrincipal?.('ann', given), mistaken)
+    }
+    await t.rejects(async () => loose.setPrincipal?.('ann', { renew: 'no' }), mistaken)
+    t.equal(session.principal, null)
     for (const key of [5, null, undefined, {}, Symbol('s')] as unknown as string[]) {
       const refused = { code: 'SLED_SESSION_VALUE_NOT_STORABLE', message: /key.*string/ }
       t.throws(() => session.set(key, 1), refused)
