@@ -48,13 +48,13 @@ export class RecordWriter {
   ): Promise<boolean> {
     let swapped = false
     await inOrder(record, async () => {
-      const known = knownBy(record)
       const { versions, maxRecordSize } = this.#writing
       const change = new Map([[key, text]])
       const outcome = await versions.write<{ stored: string; value: string | undefined }>(
         record,
         async (version) => {
           const { session, isCurrent } = version
+          knownBy(record, version)
           const found = session.record.data.get(key)
           swapped = found === expected
           if (!swapped && isCurrent) {
@@ -76,7 +76,6 @@ export class RecordWriter {
         return
       }
       record.stored = outcome.stored
-      record.known = known
       record.apply(key, outcome.value)
       record.learn(key, outcome.value)
     })
@@ -131,7 +130,6 @@ export class RecordWriter {
   }
 
   async #merge(record: RedisRecord, changes: SessionChanges): Promise<void> {
-    const known = knownBy(record)
     const { versions, maxRecordSize } = this.#writing
     let own = record as Omit<Known, 'data'>
     const stale: Filing[] = []
@@ -139,6 +137,7 @@ export class RecordWriter {
       record,
       async (version) => {
         const stored = version.session.record
+        const known = knownBy(record, version)
         const before = stored.size
         const { createdAt, expiry, principal, metadata } = record
         own = { createdAt, expiry, principal, metadata }
@@ -155,7 +154,7 @@ export class RecordWriter {
     const { principal } = outcome.record
     // Another process may have made it somebody else's, which this record has not changed.
     if (record.principal === own.principal) record.principal = principal
-    record.known = { ...own, principal, data: known.data }
+    record.known = { ...own, principal, data: record.known?.data ?? new Map() }
     record.stored = outcome.text
     for (const [key, text] of changes) record.learn(key, text)
     await this.#unfile(
@@ -211,9 +210,14 @@ export class RecordWriter {
   }
 }
 
-/** What the request began with that has a record. */
-export function knownBy(record: RedisRecord): Known {
-  record.known ??= knownOf(decodeSession(record.handle, record.stored ?? '').record)
+/** What the request began with that has a record; asked for before a version is changed. */
+export function knownBy(record: RedisRecord, { session, text }: Version): Known {
+  if (record.known === null) {
+    // Mostly they are the same.
+    const began =
+      text === record.stored ? session : decodeSession(record.handle, record.stored ?? '')
+    record.known = knownOf(began.record)
+  }
   return record.known
 }
 

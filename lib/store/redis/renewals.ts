@@ -70,11 +70,10 @@ export class Renewals {
 
   async #move(renewal: Renewal, keep: boolean | readonly string[]): Promise<boolean> {
     const { old, fresh, filings } = renewal
-    const known = knownBy(old)
     const { versions, lists } = this.#writing
     const target = await versions.write(old, (version) => {
       const record = new SessionRecord(fresh)
-      mergeInto(record, version.session.record, fresh, known, keep)
+      mergeInto(record, version.session.record, fresh, knownBy(old, version), keep)
       return this.#attempt(renewal, version, record)
     })
     if (target === null) {
