@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { findCookie } from '../../../lib/http/cookie/header.js'
+import { notesOf } from '../../../lib/record/notes.js'
 import { RecordCache } from '../../../lib/store/rocksdb/cache.js'
 import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
 import { addCounter, cookieOf, createApp, listen } from '../../support/app.js'
@@ -116,6 +117,34 @@ test('the sum of weights is exact, and both indexes agree, whatever happens', as
     })
   )
   t.pass()
+})
+
+test('100,000 sessions of 400 bytes fit into the default memory, touched and counted', async (t) => {
+  const cache = new RecordCache((7 / 8) * 64 * 1024 * 1024)
+  const handles: string[] = []
+  for (let count = 0; count < 100_000; count++) {
+    const one = record(400)
+    one.indexedAt = 0
+    one.lastSeenAt = 5
+    notesOf(one).storedSeenAt = 0
+    cache.add(one)
+    handles.push(one.handle)
+    if (count % 100 === 0) await turn()
+  }
+  while (cache.bytes > cache.stats().limit) await turn()
+  t.equal(cache.size, 100_000)
+  let found = 0
+  for (const handle of handles) {
+    const one = cache.get(handle) ?? cache.recall(handle)
+    if (one === undefined) continue
+    one.used = true
+    one.apply('counter', '1')
+    cache.weigh(one)
+    if (++found % 100 === 0) await turn()
+  }
+  t.equal(found, 100_000)
+  while (cache.bytes > cache.stats().limit) await turn()
+  t.equal(cache.size, 100_000, 'and still do when each has a counter')
 })
 
 test('ids that were cut out of long cookie headers do not keep those', async (t) => {
