@@ -17,18 +17,19 @@ export class Walks {
     this.#keys = keys
   }
 
+  /**
+   * A server may name a key twice while it makes room for more. Such count twice: to know all that
+   * have been named would take memory without bound.
+   */
   async count(): Promise<number> {
-    const counted = new Set<string>()
+    let count = 0
     for await (const handles of this.#handles()) {
-      const fresh = handles.filter((handle) => !counted.has(handle))
       const lengths = await Promise.all(
-        fresh.map((handle) => this.#server.length(this.#keys.record(handle)))
+        handles.map((handle) => this.#server.length(this.#keys.record(handle)))
       )
-      for (const [at, handle] of fresh.entries()) {
-        if ((lengths[at] ?? 0) > MOVED_LENGTH) counted.add(handle)
-      }
+      count += lengths.filter((length) => length > MOVED_LENGTH).length
     }
-    return counted.size
+    return count
   }
 
   /** In the order of their handles. @param read gives `null` for what is no session to be shown */
