@@ -118,6 +118,7 @@ export function decodeOutline(handle: string, bytes: Buffer, key: Buffer): Index
 
 const NO_KEYS: readonly Buffer[] = []
 const NO_REFERENCES: readonly Reference[] = []
+const NO_PARTS: readonly Part[] = []
 
 /**
  * The keys of the values that a record keeps apart.
@@ -148,12 +149,17 @@ function decode(
   record.expiry = readExpiry(bytes)
   record.indexedAt = bytes.readDoubleBE(26)
   const references = referencesIn(bytes)
-  const apart =
-    partBytes === null
-      ? []
-      : references.map((reference, nth) => decodePart(handle, reference, partBytes[nth] ?? null))
-  readTexts(record, bytes, references.length, apart)
+  readTexts(record, bytes, references.length, decodeParts(handle, references, partBytes))
   return record
+}
+
+function decodeParts(
+  handle: string,
+  references: readonly Reference[],
+  bytes: PartBytes | null
+): readonly Part[] {
+  if (bytes === null || references.length === 0) return NO_PARTS
+  return references.map((reference, nth) => decodePart(handle, reference, bytes[nth] ?? null))
 }
 
 function check(bytes: Buffer, key: Buffer): void {
@@ -212,18 +218,20 @@ function readTexts(
   record.principal = take(HEADER_BYTES)
   record.indexedPrincipal = record.principal
   record.metadata = take(HEADER_BYTES + 4)
-  const apart: [string, Part][] = []
+  const apart = parts.length === 0 ? null : new Map<string, Part>()
   for (let at = LENGTHS_AT; at < lengthsEnd; at += 8) {
     const name = textToKey(take(at) ?? '')
     const text = take(at + 4)
-    const part = parts[apart.length]
-    if (text !== null) record.apply(name, text)
-    else if (part !== undefined) {
-      record.apply(name, part.text)
-      apart.push([name, part])
+    if (text !== null) {
+      record.apply(name, text)
+      continue
     }
+    const part = parts[apart?.size ?? 0]
+    if (part === undefined) continue
+    record.apply(name, part.text)
+    apart?.set(name, part)
   }
-  if (apart.length > 0) record.parts = new Map(apart)
+  record.parts = apart
 }
 
 function writeExpiry(from: number, expiry: Expiry | null): void {

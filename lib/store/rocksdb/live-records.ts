@@ -147,6 +147,7 @@ export class LiveRecords {
   async #decode(handle: string, bytes: Buffer, key: Buffer): Promise<LiveRecord | Error> {
     try {
       const keys = partKeysOf(handle, bytes, key)
+      if (keys.length === 0) return decodeRecord(handle, bytes, key, LiveRecord)
       const parts = await Promise.all(keys.map((part) => this.#source.read(part)))
       return decodeRecord(handle, bytes, key, LiveRecord, parts)
     } catch (error) {
