@@ -16,6 +16,7 @@ const KINDS = [
   'stray-expiry-entry',
   'stray-principal-entry',
   'stray-part',
+  'corrupt-expiry-entry',
   'unknown-key'
 ] as const
 
@@ -77,7 +78,8 @@ export const DETAILS = {
   'missing-principal-entry': "its record is not in its user's list: revokeAll() would miss it",
   'stray-expiry-entry': 'the expiry index has it where no record says so',
   'stray-principal-entry': "a user's list has it where no record says so",
-  'stray-part': 'a value is kept apart that no record has'
+  'stray-part': 'a value is kept apart that no record has',
+  'corrupt-expiry-entry': 'an entry of the expiry index does not match its checksum'
 } as Record<ProblemKind, string>
 
 /**
@@ -94,9 +96,14 @@ export function tryDecode(
   return orError(() => decodeRecord(handle, bytes, key, IndexedRecord, parts))
 }
 
+/** As {@link tryDecode}, without what the record keeps apart. */
+export function tryOutline(handle: string, bytes: Buffer): IndexedRecord | Error {
+  return orError(() => decodeOutline(handle, bytes, recordKey(handle)))
+}
+
 /** Whether a record says that an index has it under this key; a corrupt one is reported as such. */
 export function isNamedBy(bytes: Buffer, handle: string, indexKey: Buffer): boolean {
-  const record = orError(() => decodeOutline(handle, bytes, recordKey(handle)))
+  const record = tryOutline(handle, bytes)
   if (record instanceof Error) return true
   if (kindOf(indexKey) === 'expiry')
     return expiryKey(record.indexedAt ?? 0, handle).equals(indexKey)
@@ -106,7 +113,7 @@ export function isNamedBy(bytes: Buffer, handle: string, indexKey: Buffer): bool
 /** Whether a record keeps a value apart under this key; a corrupt one is reported as such. */
 export function isPartOf(bytes: Buffer, handle: string, partKey: Buffer): boolean {
   const key = recordKey(handle)
-  const record = orError(() => decodeOutline(handle, bytes, key))
+  const record = tryOutline(handle, bytes)
   return (
     record instanceof Error || partKeysOf(handle, bytes, key).some((part) => part.equals(partKey))
   )

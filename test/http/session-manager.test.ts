@@ -1,8 +1,9 @@
 import type { LightMyRequestResponse } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore, onInactivity, type SledSessionOptions } from '../../lib/index.js'
-import { expiryKey, principalKey } from '../../lib/store/format/keys.js'
+import { principalKey } from '../../lib/store/format/keys.js'
 import { decodeRecord } from '../../lib/store/format/record-codec.js'
+import { verify } from '../../lib/store/rocksdb/upkeep/verify.js'
 import { aliasesOf } from '../../lib/tools/conformance/harness.js'
 import {
   addCounter,
@@ -12,7 +13,7 @@ import {
   TestClock,
   temporaryFolder
 } from '../support/app.js'
-import { countKind, readDatabase } from '../support/rocksdb.js'
+import { countKind, readDatabase, withDatabase } from '../support/rocksdb.js'
 import { until } from '../support/until.js'
 
 const kinds: [string, () => SledSessionOptions][] = [
@@ -205,13 +206,13 @@ test('all of it survives a restart, and the indexes agree with the records', asy
   const entries = await readDatabase(path)
   const records = entries.filter(([key]) => key[0] === 1)
   const expected = records.flatMap(([key, bytes]) => {
-    const { handle, principal, indexedAt } = decodeRecord(key.toString('base64url', 1), bytes, key)
-    const owned = principal === null ? [] : [principalKey(principal, handle)]
-    return [expiryKey(indexedAt ?? 0, handle), ...owned]
+    const { handle, principal } = decodeRecord(key.toString('base64url', 1), bytes, key)
+    return principal === null ? [] : [principalKey(principal, handle)]
   })
-  const indexed = entries.filter(([key]) => key[0] === 2 || key[0] === 3).map(([key]) => key)
+  const indexed = entries.filter(([key]) => key[0] === 3).map(([key]) => key)
   t.equal(records.length, 5)
   t.same(indexed.map(hex).sort(), expected.map(hex).sort())
+  t.equal((await withDatabase(path, verify)).problems, 0)
 
   const after = await users(t, { path })
   t.strictSame(await after.sessions.list('ann'), listed)

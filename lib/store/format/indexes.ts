@@ -29,7 +29,12 @@ export function unfileRecord(record: IndexedRecord, writer: IndexWriter): void {
   filePrincipal(record, null, writer)
 }
 
-function filePrincipal(record: IndexedRecord, principal: string | null, writer: IndexWriter): void {
+/** Moves a record to the list of this principal, or with `null` out of all lists. */
+export function filePrincipal(
+  record: IndexedRecord,
+  principal: string | null,
+  writer: IndexWriter
+): void {
   const { indexedPrincipal, handle } = record
   if (principal === indexedPrincipal) return
   if (indexedPrincipal !== null) writer.remove(principalKey(indexedPrincipal, handle))

@@ -18,6 +18,9 @@ const TIME_BYTES = 8
 /** Of the number of a part. */
 export const PART_NUMBER_BYTES = 6
 const PART_BYTES = 1 + HASH_BYTES + PART_NUMBER_BYTES
+/** Of what tells groups of one time apart. */
+export const GROUP_BYTES = 8
+const GROUP_KEY_BYTES = 1 + TIME_BYTES + GROUP_BYTES
 
 const UNKNOWN = ['unknown', 0] as const
 /** By first byte. */
@@ -57,6 +60,15 @@ export function expiryKey(expiresAt: number, handle: string): Buffer {
   return key
 }
 
+/** `0x02`, expires-at in ms, 8 bytes of no meaning: an entry of the expiry index for a group. */
+export function expiryGroupKey(expiresAt: number, unique: Buffer): Buffer {
+  const key = Buffer.allocUnsafe(GROUP_KEY_BYTES)
+  key[0] = EXPIRY
+  writeTime(key, expiresAt)
+  key.set(unique, 1 + TIME_BYTES)
+  return key
+}
+
 /** `0x03`, SHA-256 of the principal, hash: an entry of the index of a user's sessions. */
 export function principalKey(principal: string, handle: string): Buffer {
   const key = Buffer.allocUnsafe(1 + 2 * HASH_BYTES)
@@ -77,12 +89,13 @@ export function parsePrincipalKey(key: Buffer): string {
 }
 
 /** What a key stands for. */
-export type KeyKind = (typeof KINDS)[number][0] | 'quarantined part' | 'unknown'
+export type KeyKind = (typeof KINDS)[number][0] | 'expiry group' | 'quarantined part' | 'unknown'
 
 /** Tells what a key stands for by its first byte and its length. */
 export function kindOf(key: Buffer): KeyKind {
   const [kind, length] = KINDS[key[0] ?? KINDS.length] ?? UNKNOWN
   if (key.length === length) return kind
+  if (kind === 'expiry' && key.length === GROUP_KEY_BYTES) return 'expiry group'
   return kind === 'quarantine' && key.length === PART_BYTES ? 'quarantined part' : 'unknown'
 }
 
@@ -168,10 +181,12 @@ export function dueRange(from: number, now: number): { gte: Buffer; lt: Buffer }
 
 /** Takes an expiry key apart. */
 export function parseExpiryKey(key: Buffer): { expiresAt: number; handle: string } {
-  return {
-    expiresAt: key.readUInt32BE(1) * 0x1_0000_0000 + key.readUInt32BE(5),
-    handle: key.toString('base64url', 1 + TIME_BYTES)
-  }
+  return { expiresAt: timeIn(key), handle: key.toString('base64url', 1 + TIME_BYTES) }
+}
+
+/** The time in the key of any entry of the expiry index. */
+export function timeIn(key: Buffer): number {
+  return key.readUInt32BE(1) * 0x1_0000_0000 + key.readUInt32BE(5)
 }
 
 function timePrefix(time: number): Buffer {

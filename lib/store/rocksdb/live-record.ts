@@ -8,8 +8,6 @@ const ENTRY_BYTES = 100
 
 /** A record with what the store must remember of it while it is in memory. */
 export class LiveRecord extends IndexedRecord {
-  /** Its index entry has come due while it lives on: the next write files it anew. */
-  refile = false
   /** Used since the cache's clock hand last passed. */
   used = true
   /** Used at some time since it is here, as the clock hand knows: not only read by the way. */

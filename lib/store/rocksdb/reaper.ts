@@ -1,12 +1,16 @@
 import { StoreDamagedError } from '../../errors.js'
 import { elapsed, nextTurn, pause } from '../../timers.js'
-import { dueRange, parseExpiryKey } from '../format/keys.js'
+import { dueRange } from '../format/keys.js'
 import type { StoreLogger } from '../session-store.js'
 import type { RocksDatabase } from './engine/binding.js'
 import { Walk } from './engine/walk.js'
+import { type ExpiryEntry, readExpiryEntry } from './format/expiry-entry.js'
 import type { LiveRecord } from './live-record.js'
 
-/** Small enough that one batch does not hold up the event loop for more than some milliseconds. */
+/**
+ * How many sessions a batch has, or as many as one entry has. Small enough that it does not hold up
+ * the event loop for more than some milliseconds.
+ */
 const BATCH = 128
 const BATCH_WHEN_BUSY = 32
 
@@ -14,9 +18,19 @@ const BATCH_WHEN_BUSY = 32
 const REST_FACTOR = 2
 const LONGEST_REST_MS = 50
 
-const WALK = { limit: BATCH, values: false }
+const WALK = { limit: BATCH }
 
-type Outcome = 'deleted' | 'refiled' | 'removed' | 'unreadable'
+/** What became of the sessions of a batch. */
+interface Tally {
+  deleted: number
+  refiled: number
+  unreadable: number
+  /** How many writes it took. */
+  writes: number
+}
+
+/** What a handle leads to; `null` for a session that is gone. */
+type Found = LiveRecord | null | 'unreadable' | 'uncertain'
 
 /** What the reaper does to the store, and all that it knows of it. */
 export interface ReaperActions {
@@ -30,6 +44,8 @@ export interface ReaperActions {
   expire(record: LiveRecord): Promise<void>
   refile(record: LiveRecord): Promise<void>
   removeEntry(key: Buffer): Promise<void>
+  /** Resolves when the writes under way are through. */
+  settled(): Promise<void>
 }
 
 /** Hears after each batch how many sessions the run has deleted so far. Must not throw. */
@@ -109,22 +125,25 @@ export class Reaper {
     let deleted = 0
     let unreadable = 0
     let size = BATCH
+    let entries: ExpiryEntry[] = []
     const walk = new Walk(this.#actions, dueRange(from, until), WALK, ({ error }) =>
       this.#actions.noteDamage(error)
     )
     while (!signal.aborted) {
       const start = elapsed()
       const others = this.#actions.writes()
-      const keys = await walk.next(size)
-      const outcomes = await Promise.all(keys.map(({ key }) => this.#reapEntry(key)))
-      deleted += this.#count(outcomes)
-      unreadable += outcomes.filter((outcome) => outcome === 'unreadable').length
+      if (entries.length === 0) {
+        entries = (await walk.next(size)).map(({ key, value }) => readExpiryEntry(key, value))
+      }
+      const tally = await this.#reapBatch(takeBatch(entries, size))
+      deleted += tally.deleted
+      unreadable += tally.unreadable
       for (const onProgress of this.#listeners) onProgress(deleted)
-      if (walk.ended) {
+      if (walk.ended && entries.length === 0) {
         this.#reportUnreadable(unreadable)
         return { deleted, complete: true }
       }
-      const busy = this.#actions.writes() - others > keys.length
+      const busy = this.#actions.writes() - others > tally.writes
       size = busy ? BATCH_WHEN_BUSY : BATCH
       await (busy ? this.#rest(REST_FACTOR * (elapsed() - start)) : nextTurn())
     }
@@ -146,33 +165,91 @@ export class Reaper {
     )
   }
 
-  /** How many of a batch were deleted. */
-  #count(outcomes: Outcome[]): number {
-    const deleted = outcomes.filter((outcome) => outcome === 'deleted').length
-    this.deleted += deleted
-    this.refiled += outcomes.filter((outcome) => outcome === 'refiled').length
-    return deleted
+  async #reapBatch(entries: readonly ExpiryEntry[]): Promise<Tally> {
+    let found = await this.#find(entries)
+    if (found.some((records) => records.some(isUncertain))) {
+      await this.#actions.settled()
+      const again = await this.#find(entries)
+      found = again.map((records) => records.map((one) => (isUncertain(one) ? 'uncertain' : one)))
+    }
+    // From here on in one turn, so one group: no session is without its entry, whatever fails.
+    const tally: Tally = { deleted: 0, refiled: 0, unreadable: 0, writes: 0 }
+    const writes = entries.flatMap((entry, at) => {
+      return this.#reapEntry(entry, found[at] as readonly Found[], tally)
+    })
+    await Promise.all(writes)
+    this.deleted += tally.deleted
+    this.refiled += tally.refiled
+    tally.writes = writes.length
+    return tally
   }
 
-  async #reapEntry(key: Buffer): Promise<Outcome> {
-    const { expiresAt, handle } = parseExpiryKey(key)
-    const record = await this.#actions.find(handle).catch((error: unknown) => {
+  /** The records of each entry. */
+  #find(entries: readonly ExpiryEntry[]): Promise<Found[][]> {
+    const findAll = (handles: readonly string[]): Promise<Found[]> =>
+      Promise.all(handles.map((handle) => this.#findOne(handle)))
+    return Promise.all(entries.map(({ handles }) => findAll(handles)))
+  }
+
+  #findOne(handle: string): Promise<Found> {
+    return this.#actions.find(handle).catch((error: unknown) => {
       if (error instanceof StoreDamagedError) return 'unreadable' as const
       throw error
     })
-    if (record === 'unreadable') return record
-    if (record === null || record.indexedAt !== expiresAt) {
-      // A write that moved the session's entry was under way while the index was read.
-      await this.#actions.removeEntry(key)
-      return 'removed'
-    }
-    if (record.destroyed) return 'removed'
-    // Not `until`: the clock may have been set back since the run began.
-    if (record.expiresAt > this.#actions.now()) {
-      await this.#actions.refile(record)
-      return 'refiled'
-    }
-    await this.#actions.expire(record)
-    return 'deleted'
   }
+
+  /** Sees to each session that an entry stands for whose time has come, and removes the entry. */
+  #reapEntry(entry: ExpiryEntry, found: readonly Found[], tally: Tally): Promise<void>[] {
+    const { now, log, expire, refile, removeEntry } = this.#actions
+    const { key, time, handles, sound } = entry
+    const writes: Promise<void>[] = []
+    // What a session has to itself goes with its own write.
+    const alone = sound && handles.length === 1
+    let remove = true
+    if (!sound) log.error({ sessions: handles.length }, CORRUPT)
+    for (const record of found) {
+      if (record === 'unreadable') {
+        tally.unreadable++
+        // After a restore it may be readable again.
+        remove = false
+        continue
+      }
+      if (record === 'uncertain') {
+        // Somebody is busy with it all the time: the next run has better luck.
+        remove = false
+        this.noteFiled(time)
+        continue
+      }
+      if (record === null || record.destroyed) continue
+      // It was moved. Where nothing is certain, a session is rather filed twice.
+      if (record.indexedAt !== time && sound) continue
+      // Not `until`: the clock may have been set back since the run began.
+      const lives = record.expiresAt > now()
+      tally[lives ? 'refiled' : 'deleted']++
+      if (alone) remove = false
+      else record.indexedAt = null
+      writes.push(lives ? refile(record) : expire(record))
+    }
+    if (remove) writes.push(removeEntry(key))
+    return writes
+  }
+}
+
+const CORRUPT =
+  'an entry of the expiry index does not match its checksum: "sled-session verify" tells which sessions it may have lost'
+
+/** Takes entries that have so many sessions together, but one at least. */
+function takeBatch(entries: ExpiryEntry[], size: number): ExpiryEntry[] {
+  let sessions = 0
+  const end = entries.findIndex(({ handles }, at) => {
+    sessions += handles.length
+    return at > 0 && sessions > size
+  })
+  return entries.splice(0, end === -1 ? entries.length : end)
+}
+
+/** Whether it is not known yet where on disk a record is filed. */
+function isUncertain(record: Found): boolean {
+  if (record === null || typeof record === 'string') return false
+  return record.writing > 0 || record.failure !== null || record.indexedAt === null
 }

@@ -1,6 +1,6 @@
 import { StoreUnavailableError } from '../../errors.js'
 import type { SessionRecord } from '../../record/record.js'
-import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js'
+import { filePrincipal, type IndexWriter } from '../format/indexes.js'
 import { principalKey, quarantinedPartKey, quarantineKey, recordKey } from '../format/keys.js'
 import { type Parts, type PartWriter, removeParts, writeParts } from '../format/parts.js'
 import { encodeRecord } from '../format/record-codec.js'
@@ -8,6 +8,7 @@ import type { RecordCache } from './cache.js'
 import type { RocksWriteBatch } from './engine/binding.js'
 import type { GroupCommit, Write } from './engine/group-commit.js'
 import type { Entry } from './engine/read-batch.js'
+import type { ExpiryIndex } from './expiry-index.js'
 import { LiveRecord } from './live-record.js'
 
 /** Who hears of writes. */
@@ -21,11 +22,18 @@ export interface WriteListener {
 export class RecordWriter {
   readonly #commit: GroupCommit
   readonly #cache: RecordCache
+  readonly #index: ExpiryIndex
   readonly #listener: WriteListener
 
-  constructor(commit: GroupCommit, cache: RecordCache, listener: WriteListener) {
+  constructor(
+    commit: GroupCommit,
+    cache: RecordCache,
+    index: ExpiryIndex,
+    listener: WriteListener
+  ) {
     this.#commit = commit
     this.#cache = cache
+    this.#index = index
     this.#listener = listener
   }
 
@@ -41,10 +49,10 @@ export class RecordWriter {
     // One turn, so one group: both or neither.
     this.#commit.add({
       ...write,
-      writeTo: (batch) => {
+      prepare: () => {
         // An earlier write of the old one has failed, and then this one is not made.
         fresh.failure ??= old.failure
-        write.writeTo(batch)
+        write.prepare()
       }
     })
     return this.destroy(old).then(() => true)
@@ -55,10 +63,19 @@ export class RecordWriter {
     return this.#enqueue(record)
   }
 
-  /** Files a record that lives on under its real deadline. */
+  /** Files a record under its real deadline. */
   refile(record: LiveRecord): Promise<void> {
-    record.refile = true
+    this.#index.leave(record)
+    record.indexedAt = null
     return this.#enqueue(record)
+  }
+
+  /** Removes an entry of the expiry index. */
+  removeEntry(key: Buffer): Promise<void> {
+    return this.#add(
+      () => this.#index.remove(key),
+      () => {}
+    )
   }
 
   /** A session whose end is not durable yet may live on: nobody is told before that is known. */
@@ -87,14 +104,15 @@ export class RecordWriter {
     fresh.queued = true
     this.#cache.add(fresh)
     return this.#commit.add({
-      writeTo: (batch) => {
+      prepare: () => {
         // Only now is it certain where the indexes have it: earlier writes are through.
-        fresh.indexedAt = known?.indexedAt ?? null
+        if (known?.destroyed === true) this.#index.leave(known)
+        else fresh.indexedAt = known?.indexedAt ?? null
         fresh.indexedPrincipal = known?.indexedPrincipal ?? null
         fresh.parts = old === undefined ? null : withoutTexts(old)
-        fresh.refile = true
-        this.#write(fresh, batch)
+        this.#prepare(fresh)
       },
+      writeTo: (batch) => this.#write(fresh, batch),
       settled: (error) => this.#settled(fresh, error)
     })
   }
@@ -126,8 +144,16 @@ export class RecordWriter {
 
   /** Writes something that belongs to no live record. */
   write(writeTo: (batch: RocksWriteBatch) => void): Promise<void> {
+    return this.#add(() => {}, writeTo)
+  }
+
+  #add(prepare: () => void, writeTo: (batch: RocksWriteBatch) => void): Promise<void> {
     return this.#commit.add({
-      writeTo,
+      prepare,
+      writeTo: (batch) => {
+        this.#index.writeTo(batch)
+        writeTo(batch)
+      },
       settled: (error) => {
         if (error !== null) this.#listener.failed(error)
       }
@@ -146,15 +172,23 @@ export class RecordWriter {
     })
   }
 
-  #asWrite(record: LiveRecord): Write {
+  #asWrite(record: LiveRecord): Required<Write> {
     record.queued = true
     return {
+      prepare: () => this.#prepare(record),
       writeTo: (batch) => this.#write(record, batch),
       settled: (error) => this.#settled(record, error)
     }
   }
 
+  #prepare(record: LiveRecord): void {
+    if (record.failure !== null) return
+    if (record.destroyed) this.#index.leave(record)
+    else if (!this.#index.isFiled(record)) this.#index.file(record)
+  }
+
   #write(record: LiveRecord, batch: RocksWriteBatch): void {
+    this.#index.writeTo(batch)
     record.queued = false
     record.writing++
     if (record.failure !== null) return
@@ -166,13 +200,12 @@ export class RecordWriter {
     record.previousParts = record.parts
     if (record.destroyed) {
       batch.tryDelete(key)
-      unfileRecord(record, writer)
+      filePrincipal(record, null, writer)
       removeParts(record, writer)
       record.parts = null
       return
     }
-    fileRecord(record, record.refile, writer)
-    record.refile = false
+    filePrincipal(record, record.principal, writer)
     record.parts = writeParts(record, writer)
     batch.tryPut(key, encodeRecord(record, key, record.parts))
   }
@@ -184,14 +217,25 @@ export class RecordWriter {
       // What is in memory is no longer what is on disk: the next request reads it anew.
       record.failure ??= error
       record.destroyed = false
+      // Nor may what takes its place rely on where it was to be filed.
+      record.indexedAt = null
+      record.indexedPrincipal = null
     } else if (record.writing === 0) record.previousParts = null
     if (record.destroyed || record.failure !== null) {
       // While another write of it is under way, what is on disk may yet change.
-      if (!record.pinned) this.#cache.delete(record)
+      if (!record.pinned) this.#forget(record)
     } else {
       this.#cache.weigh(record)
       if (record.indexedAt !== null) this.#listener.filed(record.indexedAt)
     }
+  }
+
+  #forget(record: LiveRecord): void {
+    this.#cache.delete(record)
+    if (record.failure !== null || record.indexedAt === null) return
+    // Only now that its end is certain may the entry go that it shared.
+    const entry = this.#index.ended(record.handle)
+    if (entry !== null) this.removeEntry(entry)
   }
 }
 

@@ -30,6 +30,7 @@ import { GroupCommit } from './engine/group-commit.js'
 import { RecordReader } from './engine/record-reader.js'
 import { Recovery } from './engine/recovery.js'
 import { WalSync } from './engine/wal-sync.js'
+import { ExpiryIndex } from './expiry-index.js'
 import { checkFormat } from './format/meta.js'
 import { upgradeFormat } from './format/migrations.js'
 import { LiveRecord } from './live-record.js'
@@ -103,7 +104,8 @@ export class RocksDBStore implements SessionStore {
     if (!connection.readOnly) await warnIfExposed(connection.path, 'database', context.log)
     const walSync = this.#walSync
     this.#commit = new GroupCommit(connection, walSync === null ? null : () => walSync.sync())
-    this.#writer = new RecordWriter(this.#commit, this.#cache, {
+    const index = new ExpiryIndex(context.now)
+    this.#writer = new RecordWriter(this.#commit, this.#cache, index, {
       filed: (time) => this.#reaper.noteFiled(time),
       failed: (error) => this.#noteFailedWrite(error)
     })
@@ -258,7 +260,8 @@ export class RocksDBStore implements SessionStore {
       find: (handle) => this.#live.findUnasked(handle),
       expire: (record) => this.#writer.destroy(record),
       refile: (record) => this.#writer.refile(record),
-      removeEntry: (key) => this.#writer.write((batch) => batch.tryDelete(key))
+      removeEntry: (key) => this.#writer.removeEntry(key),
+      settled: () => this.#commit.settled()
     })
   }
 

@@ -63,7 +63,7 @@ test('a backup is made while requests go on, and restored it has what was acknow
   const result = await app.sessions.backup(join(folder, 'backup'))
   stop = true
   await busy
-  t.ok(result.entries >= 200, 'a record and an index entry for each')
+  t.ok(result.entries > 100, 'a record of each, and the index')
   await app.close()
   await sound(t, join(folder, 'backup'))
 
@@ -86,17 +86,17 @@ test('a backup is of one moment, and the next one writes only what has changed',
   await new Promise((resolve) => setImmediate(resolve))
   await store.putRecords(Array.from({ length: 50 }, (_, at) => someRecord(at, Date.now())))
   const first = await running
-  t.match(first, { entries: 550, written: 550, deleted: 0 })
+  t.match(first, { entries: 354, written: 354, deleted: 0 })
   t.same(await withStore(to, contents), before)
 
-  t.match(await backup(store, to), { entries: 688, written: 138, deleted: 0 })
-  t.match(await backup(store, to), { entries: 688, written: 0, deleted: 0 })
+  t.match(await backup(store, to), { entries: 443, written: 89, deleted: 0 })
+  t.match(await backup(store, to), { entries: 443, written: 0, deleted: 0 })
   const [{ handle }] = (await contents(store)) as [{ handle: string }]
   const record = await store.loadByHandle(handle)
   if (record === null) throw new Error('no record')
   await store.destroy(record)
   const after = await backup(store, to)
-  t.ok([2, 3].includes(after.deleted), 'the record and its index entries')
+  t.ok([1, 2].includes(after.deleted), 'the record, and it is in no list any more')
   t.equal(after.written, 0)
   const present = await contents(store)
   await store.close()
@@ -123,7 +123,7 @@ test('progress is told up to the end', async (t) => {
   await store.close()
   let last = 0
   await restoreBackup(to, back, { onProgress: ({ done }) => (last = done) })
-  t.equal(last, 550)
+  t.equal(last, 354)
 })
 
 test('a backup that was interrupted is refused by all, and completed by the next', async (t) => {
@@ -144,7 +144,7 @@ test('a backup that was interrupted is refused by all, and completed by the next
   await t.rejects(async () => createApp(t, { path: to }), refused)
 
   const result = await backup(store, to)
-  t.ok(result.written < 550, 'what was there already is not written again')
+  t.ok(result.written < 354, 'what was there already is not written again')
   await store.close()
   await restoreBackup(to, back)
   t.same(await withStore(back, contents), before)
@@ -162,7 +162,7 @@ test('a restore that was interrupted is refused by servers, and goes on', async 
   const { signal } = stopping
   await t.rejects(restoreBackup(to, back, { onProgress, signal }), { name: 'AbortError' })
   await t.rejects(openSessionStore(back), { code: UNUSABLE, message: /a restore that was begun/ })
-  t.ok((await restoreBackup(to, back)).written < 550)
+  t.ok((await restoreBackup(to, back)).written < 354)
   t.same(await withStore(back, contents), before)
   await sound(t, back)
 })
@@ -205,14 +205,14 @@ test('a copy that was killed at its start can begin anew', async (t) => {
   const { store, to, back } = await stored(t, 5)
   await mkdir(to, { recursive: true })
   await withDatabase(to, async () => {}, 'session')
-  t.match(await backup(store, to), { written: 14 })
+  t.match(await backup(store, to), { written: 10 })
   await store.close()
   const RocksDB = await loadBinding()
   await mkdir(back)
   const blank = new RocksDB(back, {})
   await blank.ready()
   await blank.close()
-  t.match(await restoreBackup(to, back), { written: 14 })
+  t.match(await restoreBackup(to, back), { written: 10 })
 })
 
 test("an application's database is no place for a backup", async (t) => {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { type Test, test } from 'tap'
-import { onInactivity } from '../../../lib/index.js'
+import { onInactivity, openSessionStore, SessionRecord } from '../../../lib/index.js'
 import { encodeValue } from '../../../lib/record/value.js'
 import { cookieOf, createApp, listen, TestClock, temporaryFolder } from '../../support/app.js'
 import { readDatabase } from '../../support/rocksdb.js'
@@ -64,7 +64,7 @@ test('keys are as the page says', async (t) => {
   const rest: Record<string, Buffer[]> = {
     meta: [],
     record: [handle],
-    'expiry index': [time, handle],
+    'expiry index: a session': [time, handle],
     'principal index': [hash('sha256', 'Zoë', 'buffer'), handle],
     part: [handle, Buffer.from([0, 0, 0, 0, 0, 1])]
   }
@@ -76,6 +76,29 @@ test('keys are as the page says', async (t) => {
     t.same(entries[index]?.[0], key, entry)
     t.equal(key.length, Number(size))
   }
+})
+
+test('a group in the expiry index is as the page says', async (t) => {
+  const path = await temporaryFolder(t)
+  const clock = new TestClock()
+  const store = await openSessionStore(path)
+  const records = Array.from({ length: 3 }, (_, at) => {
+    const handle = hash('sha256', `${at}`, 'buffer').toString('base64url')
+    const start = { createdAt: clock.time, lastSeenAt: clock.time }
+    return new SessionRecord({ handle, ...start, expiresAt: Date.now() + 3_600_000 + at })
+  })
+  await store.putRecords(records)
+  await store.close()
+  const entries = await readDatabase(path)
+  const [[key, value]] = entries.filter(([first]) => first[0] === 2) as [[Buffer, Buffer]]
+  const row = (await tableOf('First byte')).find(([, entry]) => entry === 'expiry index: a group')
+  t.equal(key.length, Number(row?.[3]))
+  t.equal(key.readBigUInt64BE(1), BigInt(records[0]?.expiresAt ?? 0))
+  const handles = records.map(({ handle }) => Buffer.from(handle, 'base64url'))
+  const end = 32 * handles.length
+  t.same(value.subarray(0, end), Buffer.concat(handles))
+  t.equal(value.length, end + 4)
+  t.equal(value.readUInt32BE(end), crc32(Buffer.concat([key, value.subarray(0, end)])))
 })
 
 test('a record is as the page says', async (t) => {

@@ -12,7 +12,13 @@ import { createApp, TestClock, temporaryFolder } from '../../support/app.js'
 import { startChild } from '../../support/child.js'
 import { EVERY_VALUE, FIXTURE_TIME } from '../../support/every-value.js'
 import { countingMigration, TEST_LOG } from '../../support/migration.js'
-import { countKind, putRaw, readDatabase, withDatabase } from '../../support/rocksdb.js'
+import {
+  countKind,
+  openApplicationDatabase,
+  putRaw,
+  readDatabase,
+  withDatabase
+} from '../../support/rocksdb.js'
 
 /** A copy, as opening a database changes its files. */
 async function fixture(t: Test, format: number): Promise<string> {
@@ -22,6 +28,29 @@ async function fixture(t: Test, format: number): Promise<string> {
   })
   return path
 }
+
+test('a database of format 1 becomes one of format 2 by one write, and no other entry changes', async (t) => {
+  const path = await fixture(t, 1)
+  const before = await readDatabase(path)
+  const { db, traffic } = await openApplicationDatabase(path)
+  traffic.failing = 'write'
+  await t.rejects(createApp(t, { db }), { code: 'SLED_SESSION_DATABASE_OPEN' })
+  traffic.failing = null
+  const { writes } = traffic
+  const app = await createApp(t, { db })
+  t.equal(traffic.writes - writes, 1)
+  await app.close()
+  await db.close()
+  const [meta, ...entries] = await readDatabase(path)
+  t.match(JSON.parse(String(meta?.[1])), { format: 2, migrated: [{ to: 2 }] })
+  t.same(entries, before.slice(1))
+  t.equal((await withDatabase(path, verify)).problems, 0)
+
+  const again = await createApp(t, { path, now: () => FIXTURE_TIME + 1e12 })
+  t.equal(await again.sessions.deleteExpired(), 4)
+  await again.close()
+  t.equal(countKind(await readDatabase(path), 2), 0, 'its expiry index is understood')
+})
 
 test('a database of format 1 opens, and each kind of value, expiry and entry is there', async (t) => {
   const path = await fixture(t, 1)

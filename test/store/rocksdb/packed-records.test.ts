@@ -171,8 +171,7 @@ test('nothing is packed that is not what the store has', async (t) => {
   const cases: Record<string, Partial<LiveRecord>> = {
     failed: { failure: new Error('lost') },
     destroyed: { destroyed: true },
-    'never stored': { indexedAt: null },
-    'about to be filed': { refile: true },
+    'never stored, or about to be filed': { indexedAt: null },
     'not filed under its principal yet': { principal: 'ann' },
     'with unsaved changes': {
       [SESSION_NOTES]: Object.assign(new RecordNotes(record()), { revision: 1 })

@@ -3,6 +3,7 @@ import { test } from 'tap'
 import { onInactivity } from '../../../lib/index.js'
 import { expiryKey } from '../../../lib/store/format/keys.js'
 import type { RocksDatabase } from '../../../lib/store/rocksdb/engine/binding.js'
+import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
 import { Reaper } from '../../../lib/store/rocksdb/reaper.js'
 import {
   addCounter,
@@ -251,7 +252,8 @@ test('while visitors write, batches get smaller', async (t) => {
   const limits: number[] = []
   let due = 400
   let writes = 0
-  const entry = { key: expiryKey(1, randomBytes(32).toString('base64url')) }
+  const key = expiryKey(1, randomBytes(32).toString('base64url'))
+  const entry = { key, value: Buffer.alloc(0) }
   const iterator = async function* (_: object, { limit }: { limit: number }) {
     limits.push(limit)
     for (let given = 0; given < limit && due > 0; given++, due--) yield entry
@@ -265,6 +267,7 @@ test('while visitors write, batches get smaller', async (t) => {
     find: async () => null,
     expire: async () => {},
     refile: async () => {},
+    settled: async () => {},
     removeEntry: async () => {
       writes++
       // Beside the first 200 there is a visitor's write for each of the reaper's.
@@ -301,4 +304,32 @@ test('what deletions leave behind is compacted in the background', async (t) => 
   await second.sessions.deleteExpired()
   await second.close()
   t.ok((await deletions()) < 25_000)
+})
+
+test('a session that is written all the time is left to the next run, and so is its entry', async (t) => {
+  const handle = randomBytes(32).toString('base64url')
+  const record = new LiveRecord({ handle, createdAt: 0, lastSeenAt: 0, expiresAt: 1 })
+  record.indexedAt = 1
+  record.writing = 1
+  const done: string[] = []
+  const iterator = async function* () {
+    yield { key: expiryKey(1, handle), value: Buffer.alloc(0) }
+  }
+  const reaper = new Reaper({
+    db: { iterator } as unknown as RocksDatabase,
+    now: () => 2,
+    log: silent,
+    noteDamage: () => {},
+    writes: () => 0,
+    find: async () => record,
+    expire: async () => void done.push('expire'),
+    refile: async () => void done.push('refile'),
+    settled: async () => void done.push('settled'),
+    removeEntry: async () => void done.push('remove')
+  })
+  t.equal(await reaper.run(), 0)
+  t.same(done.splice(0), ['settled'])
+  record.writing = 0
+  t.equal(await reaper.run(), 1)
+  t.same(done, ['expire'])
 })

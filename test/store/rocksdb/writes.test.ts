@@ -1,5 +1,7 @@
 import { test } from 'tap'
 import { onInactivity } from '../../../lib/index.js'
+import type { RocksDatabase } from '../../../lib/store/rocksdb/engine/binding.js'
+import { GroupCommit, type Write } from '../../../lib/store/rocksdb/engine/group-commit.js'
 import {
   addCounter,
   cookieOf,
@@ -186,4 +188,34 @@ test('the id is nowhere on disk, only its hash', async (t) => {
   t.same(found, [])
   t.equal(countKind(entries, 1), 1)
   t.equal(countKind(entries, 2), 1)
+})
+
+test('a write that answers another one waits its turn: there is one batch at a time', async (t) => {
+  let underWay = 0
+  let most = 0
+  let batches = 0
+  const batch = {
+    async flush() {
+      batches++
+      most = Math.max(most, ++underWay)
+      await new Promise((resolve) => setTimeout(resolve, 2))
+      underWay--
+    }
+  }
+  const db = { write: () => batch } as unknown as RocksDatabase
+  const commit = new GroupCommit({ db })
+  const write = (answers: number): Write => ({
+    writeTo() {},
+    settled() {
+      if (answers === 0) return
+      commit.add(write(answers - 1))
+      setImmediate(() => commit.add(write(0)))
+    }
+  })
+  await commit.add(write(5))
+  await commit.drain()
+  await new Promise((resolve) => setTimeout(resolve, 5))
+  await commit.drain()
+  t.equal(most, 1)
+  t.ok(batches >= 6)
 })

@@ -5,6 +5,8 @@ import { databaseFailure } from './damage.js'
 
 /** Something that is to be written, as it is when the write goes out. */
 export interface Write {
+  /** Called for all of a group, in their order, before the first is written. */
+  prepare?(): void
   /** Called once, synchronously, when its group goes out. */
   writeTo(batch: RocksWriteBatch): void
   /** Called when the group is durable, or with the reason why nothing of it was written. */
@@ -151,6 +153,7 @@ export class GroupCommit {
       autoDestroy: true
     })
     try {
+      for (const write of group.writes) write.prepare?.()
       for (const write of group.writes) write.writeTo(batch)
     } catch (error) {
       // A batch that is neither written nor given back keeps the database from closing.

@@ -1,8 +1,16 @@
 import { RecordCorruptError } from '../../../errors.js'
-import { handleIn, indexRange, recordKey, recordRange, recordsBehind } from '../../format/keys.js'
+import {
+  handleIn,
+  indexRange,
+  kindOf,
+  recordKey,
+  recordRange,
+  recordsBehind
+} from '../../format/keys.js'
 import { decodeRecord, type PartBytes } from '../../format/record-codec.js'
 import type { LeftOut, StoreLogger } from '../../session-store.js'
 import { leaveOut } from '../../unreadable.js'
+import { readExpiryEntry } from '../format/expiry-entry.js'
 import { LiveRecord } from '../live-record.js'
 import type { RocksDatabase } from './binding.js'
 import { type Entry, readEach } from './read-batch.js'
@@ -99,8 +107,8 @@ async function firstKeysIn(
   const walk = new Walk({ db }, indexRange(), INDEX_WALK, () => leftOut(null))
   for await (const entries of walk) {
     check()
-    for (const { key } of entries) {
-      const wanted = recordKey(handleIn(key))
+    for (const handle of entries.flatMap(handlesIn)) {
+      const wanted = recordKey(handle)
       const above =
         gt === undefined ? gte === undefined || wanted.compare(gte) >= 0 : wanted.compare(gt) > 0
       if (above && wanted.compare(lt) < 0) keys.push(wanted)
@@ -111,7 +119,12 @@ async function firstKeysIn(
   return { keys, complete }
 }
 
-const INDEX_WALK = { limit: 1000, values: false }
+const INDEX_WALK = { limit: 200 }
+
+/** The sessions that an entry of an index names. */
+function handlesIn({ key, value }: Entry): readonly string[] {
+  return kindOf(key) === 'expiry group' ? readExpiryEntry(key, value).handles : [handleIn(key)]
+}
 
 /** The records among these that decode, and are not past their time. */
 async function decodeEach(entries: readonly Entry[], source: ScanSource): Promise<LiveRecord[]> {

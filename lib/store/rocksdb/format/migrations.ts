@@ -20,8 +20,8 @@ export interface Migration {
 }
 
 /**
- * To records that keep large values apart: those of format 1 are read as they are, and become so
- * when they are next written.
+ * To records that keep large values apart, and groups in the expiry index: what is there is read as
+ * it is, and becomes so when it is next written.
  */
 const TO_FORMAT_2: Migration = { to: 2, range: { gte: META_KEY, lt: META_KEY }, rewrite() {} }
 

@@ -98,7 +98,6 @@ function isStored(record: LiveRecord): boolean {
   return (
     record.failure === null &&
     !record.destroyed &&
-    !record.refile &&
     record.indexedAt !== null &&
     record.indexedPrincipal === record.principal &&
     (notes === null || notes.revision === notes.storedRevision)

@@ -1,6 +1,7 @@
 import { RecordCorruptError } from '../../../errors.js'
 import type { IndexedRecord } from '../../format/indexed-record.js'
 import {
+  dueRange,
   expiryKey,
   handleIn,
   kindOf,
@@ -8,7 +9,8 @@ import {
   parsePartKey,
   principalKey,
   quarantineKey,
-  recordKey
+  recordKey,
+  recordRange
 } from '../../format/keys.js'
 import type { PartBytes } from '../../format/record-codec.js'
 import {
@@ -18,6 +20,7 @@ import {
   isPartOf,
   type ProblemKind,
   tryDecode,
+  tryOutline,
   type Verification
 } from '../../verification.js'
 import type { RocksDatabase } from '../engine/binding.js'
@@ -25,6 +28,7 @@ import { isUnreadable } from '../engine/damage.js'
 import { type Entry, readEach } from '../engine/read-batch.js'
 import { readParts } from '../engine/read-parts.js'
 import { type Gap, Walk } from '../engine/walk.js'
+import { readExpiryEntry } from '../format/expiry-entry.js'
 import { FORMAT_VERSION } from '../format/meta.js'
 
 /** Small enough that one batch of the largest records does not hold up the event loop. */
@@ -55,6 +59,8 @@ class Verifier {
   readonly #progress: (soFar: Readonly<Verification>) => void
   readonly #findings = new Findings()
   readonly #found = this.#findings.found
+  /** The sessions that must be in a group, without those that are in the one that they name. */
+  readonly #inGroups = new HandleSet()
 
   constructor(view: RocksDatabase, progress: (soFar: Readonly<Verification>) => void) {
     this.#view = view
@@ -113,7 +119,32 @@ class Verifier {
       this.#reportGap(gap)
     )
     for await (const entries of walk) await this.#checkBatch(entries)
+    if (!this.#inGroups.isEmpty) await this.#findUnfiled()
     this.#progress(this.#found)
+  }
+
+  /** Looks for the group of each record, which is only worth its time if some have none. */
+  async #findUnfiled(): Promise<void> {
+    for await (const entries of new Walk({ db: this.#view }, recordRange(), { limit: BATCH })) {
+      await Promise.all(
+        entries.map(async ({ key, value }) => {
+          const record = tryOutline(handleIn(key), value)
+          if (!(record instanceof Error || (await this.#isFiled(record)))) {
+            this.#report('missing-expiry-entry', record.handle)
+          }
+        })
+      )
+    }
+  }
+
+  async #isFiled({ handle, indexedAt }: IndexedRecord): Promise<boolean> {
+    const range = dueRange(indexedAt ?? 0, indexedAt ?? 0)
+    for await (const entries of new Walk({ db: this.#view }, range, { limit: BATCH })) {
+      for (const { key, value } of entries) {
+        if (readExpiryEntry(key, value).handles.includes(handle)) return true
+      }
+    }
+    return false
   }
 
   async #checkBatch(entries: Entry[]): Promise<void> {
@@ -121,7 +152,8 @@ class Verifier {
     await Promise.all([
       this.#checkRecords(entries.filter(({ key }) => kindOf(key) === 'record')),
       this.#checkIndex(entries.filter(({ key }) => INDEXES.has(kindOf(key)))),
-      this.#checkParts(entries.filter(({ key }) => kindOf(key) === 'part'))
+      this.#checkParts(entries.filter(({ key }) => kindOf(key) === 'part')),
+      this.#checkGroups(entries.filter(({ key }) => kindOf(key) === 'expiry group'))
     ])
     for (const { key } of entries) {
       const kind = kindOf(key)
@@ -166,8 +198,40 @@ class Verifier {
       expected.map(({ key }) => key)
     )
     for (const [index, { record, kind }] of expected.entries()) {
-      if (values[index] === null) this.#findings.report(kind, record.handle, DETAILS[kind])
+      if (values[index] !== null) continue
+      if (kind === 'missing-expiry-entry') this.#inGroups.toggle(record.handle)
+      else this.#report(kind, record.handle)
     }
+  }
+
+  async #checkGroups(entries: Entry[]): Promise<void> {
+    for (const { key, value } of entries) {
+      this.#found.expiryEntries++
+      const { time, handles, sound } = readExpiryEntry(key, value)
+      if (!sound) this.#report('corrupt-expiry-entry', null)
+      for (let at = 0; at < handles.length; at += BATCH) {
+        await this.#checkNamed(handles.slice(at, at + BATCH), time)
+      }
+    }
+  }
+
+  /** What a group names may be gone, or filed elsewhere: a handle stays until its entry goes. */
+  async #checkNamed(handles: readonly string[], time: number): Promise<void> {
+    for (const [at, bytes] of (await readEach(this.#view, handles.map(recordKey))).entries()) {
+      const handle = handles[at] as string
+      if (bytes instanceof Error) this.#reportUnreadable(handle, bytes)
+      if (!Buffer.isBuffer(bytes)) continue
+      const record = tryOutline(handle, bytes)
+      if (!(record instanceof Error) && record.indexedAt === time) this.#inGroups.toggle(handle)
+    }
+  }
+
+  #report(kind: ProblemKind, handle: string | null): void {
+    this.#findings.report(kind, handle, DETAILS[kind])
+  }
+
+  #reportUnreadable(handle: string, { message }: Error): void {
+    this.#findings.report('unreadable', handle, `its record: ${message}`)
   }
 
   async #checkIndex(entries: Entry[]): Promise<void> {
@@ -181,13 +245,13 @@ class Verifier {
       const bytes = values[index] ?? null
       if (bytes instanceof Error) {
         // Each is in this index, and in that of users only some.
-        if (expiry) this.#findings.report('unreadable', handle, `its record: ${bytes.message}`)
+        if (expiry) this.#reportUnreadable(handle, bytes)
         continue
       }
       if (bytes === null ? await this.#isQuarantined(handle) : isNamedBy(bytes, handle, key))
         continue
       const kind = expiry ? 'stray-expiry-entry' : 'stray-principal-entry'
-      this.#findings.report(kind, handle, DETAILS[kind])
+      this.#report(kind, handle)
     }
   }
 
@@ -208,6 +272,26 @@ class Verifier {
   async #isQuarantined(handle: string): Promise<boolean> {
     const [bytes = null] = await readEach(this.#view, [quarantineKey(handle)])
     return bytes !== null
+  }
+}
+
+/**
+ * Tells whether all that was put into it was taken out again, at the cost of no memory. Handles are
+ * hashes, so that others are as good as never the same together.
+ */
+class HandleSet {
+  #first = 0
+  #second = 0
+
+  /** Takes out what is in, and puts in what is not. */
+  toggle(handle: string): void {
+    const bytes = Buffer.from(handle, 'base64url')
+    this.#first ^= bytes.readInt32BE(0)
+    this.#second ^= bytes.readInt32BE(4)
+  }
+
+  get isEmpty(): boolean {
+    return this.#first === 0 && this.#second === 0
   }
 }
 
