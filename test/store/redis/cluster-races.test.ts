@@ -5,6 +5,7 @@ import type { SessionRecord, SessionStore } from '../../../lib/index.js'
 import { testWith } from '../../support/needs.js'
 import { createRedisApp, redisStoreOfAnotherProcess } from '../../support/redis-app.js'
 import { CLUSTER_CLIENTS, clusterFor } from '../../support/redis-cluster.js'
+import { settles } from '../../support/until.js'
 
 const test = testWith('redis-server')
 const CONTEXT = { now: Date.now, log: { debug() {}, info() {}, warn() {}, error() {} } }
@@ -35,6 +36,7 @@ function addRoutes(app: FastifyInstance): void {
   })
   const someone = () => USERS[randomInt(USERS.length)] as string
   app.get('/login', async ({ session }) => session.setPrincipal(someone(), { keep: true }))
+  app.get('/ann', async ({ session }) => session.setPrincipal('ann'))
   app.get('/nobody', async ({ session }) => session.setPrincipal(null))
   app.get('/renew', async ({ session }) => session.regenerate())
   app.get('/set', async ({ session }) => session.set(`key ${randomInt(5)}`, randomUUID()))
@@ -85,7 +87,8 @@ async function check(t: Test, store: SessionStore): Promise<void> {
   t.equal(new Set(lines).size, lines.length, 'no session goes on under two ids')
 }
 
-test('two servers on a cluster that change the same sessions at once', async (t) => {
+/** Two servers on one cluster, through a client of either package, and a store beside them. */
+async function twoServers(t: Test) {
   const cluster = await clusterFor(t)
   const apps: FastifyInstance[] = []
   for (const connect of Object.values(CLUSTER_CLIENTS)) {
@@ -94,16 +97,46 @@ test('two servers on a cluster that change the same sessions at once', async (t)
     apps.push(app)
   }
   const client = await CLUSTER_CLIENTS.redis?.(t, cluster)
-  if (client === undefined) throw new Error('no client')
+  const [one, other] = apps
+  if (client === undefined || one === undefined || other === undefined) throw new Error('no app')
   const store = await redisStoreOfAnotherProcess({ client })
   await store.open(CONTEXT)
+  return { one, other, store }
+}
+
+test('two servers on a cluster that change the same sessions at once', async (t) => {
+  const { one, other, store } = await twoServers(t)
   for (let round = 0; round < 5; round++) {
     const statuses = new Map<number, number>()
-    await Promise.all(Array.from({ length: VISITORS }, () => browse(apps, statuses)))
+    await Promise.all(Array.from({ length: VISITORS }, () => browse([one, other], statuses)))
     t.same([...statuses.keys()], [200], 'every answer is 200')
     await check(t, store)
   }
-  for (const user of USERS) await apps[0]?.sessions.revokeAll(user)
+  for (const user of USERS) await one.sessions.revokeAll(user)
   const left = (await all(store)).filter(({ principal }) => principal !== null)
   t.equal(left.length, 0, 'a logout everywhere misses nobody')
+})
+
+test('a logout everywhere while all sessions are being renewed lets none escape', async (t) => {
+  const { one, other, store } = await twoServers(t)
+  for (let round = 0; round < 10; round++) {
+    let goesOn = true
+    let renewed = 0
+    const renew = async (): Promise<void> => {
+      let id = (await one.inject('/ann')).cookies[0]?.value ?? ''
+      while (goesOn) {
+        const app = randomInt(2) === 0 ? one : other
+        const response = await app.inject({ url: '/renew', cookies: { id } })
+        id = response.cookies[0]?.value ?? id
+        renewed++
+      }
+    }
+    const visitors = Promise.all(Array.from({ length: VISITORS }, renew))
+    await settles(() => renewed > 3 * VISITORS)
+    await other.sessions.revokeAll('ann')
+    goesOn = false
+    await visitors
+    const left = (await all(store)).filter(({ principal }) => principal === 'ann')
+    t.equal(left.length, 0)
+  }
 })
