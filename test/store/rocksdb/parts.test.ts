@@ -419,6 +419,16 @@ test('verify finds values that no record has', async (t) => {
   t.match(found.listed[0], { kind: 'stray-part', session: /^.{8}$/ })
 })
 
+test('verify misses the entry of the expiry index of such a session', async (t) => {
+  const here = await place(t)
+  const { handle } = await stored(here)
+  const range = { gte: Buffer.from([2]), lt: Buffer.from([3]) }
+  for await (const { key } of here.family.iterator(range)) await putRaw(here.family, key, null)
+  const found = await verify(here.family)
+  t.match(found, { problems: 1, kinds: { 'missing-expiry-entry': 1 } })
+  t.equal(found.listed[0]?.session, handle.slice(0, 8))
+})
+
 test('a session that cannot be read is discarded with all that it keeps apart', async (t) => {
   const here = await place(t)
   const { handle, store } = await stored(here)
