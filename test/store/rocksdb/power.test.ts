@@ -37,7 +37,17 @@ async function traceServer(t: Test, durability: string): Promise<SystemCall[]> {
   return parseTrace(await readFile(trace, 'utf8'))
 }
 
-const CALLS = ['write', 'writev', 'pwrite64', 'sendto', 'sendmsg', 'fdatasync', 'fsync', 'mkdir']
+const CALLS = [
+  'write',
+  'writev',
+  'pwrite64',
+  'sendto',
+  'sendmsg',
+  'fdatasync',
+  'fsync',
+  'mkdir',
+  'openat'
+]
 const WRITES = new Set(['write', 'writev', 'pwrite64'])
 const MARK = /<\d+>/
 const isLog = (file: string): boolean => /\/\d+\.log$/.test(file)
@@ -63,10 +73,12 @@ test(
     t.ok(logs.length >= 4, `${logs.length} log files came one after the other`)
     for (const log of logs) {
       const folder = log.slice(0, log.lastIndexOf('/'))
-      const written = calls.find((call) => WRITES.has(call.name) && call.file === log)
+      const name = log.slice(folder.length)
+      const made = calls.find(({ text }) => text.includes(`${name}"`) && text.includes('O_CREAT'))
+      t.ok(made !== undefined, 'its name is new')
+      // While one sync is under way the next log is begun, so its name may be there before it is written.
       const named = calls.find(
-        (call) =>
-          call.name === 'fsync' && call.file === folder && call.began > (written?.began ?? 0)
+        (call) => call.name === 'fsync' && call.file === folder && call.began > (made?.ended ?? 0)
       )
       const carried = calls.find((call) => call.file === log && MARK.test(call.text))
       const [mark] = MARK.exec(carried?.text ?? '') ?? []
