@@ -16,11 +16,6 @@ export interface MastersRound {
 /** By how many masters there are. */
 export type MastersResult = Record<string, MastersRound[]>
 
-/**
- * Each asks for one thing at a time. One that asks for many at once fills a packet for one master, and
- * three for three, which cost more: that would measure the client.
- */
-const CLIENTS = 50
 const LOADS = 3
 const OPERATIONS_PER_SESSION = 1 + LOADS + 1
 
@@ -45,8 +40,10 @@ export async function measureMasters(rounds: number, sessions: number): Promise<
 async function start(masters: number) {
   const cluster = await startCluster({ masters })
   const watch = await RedisWatch.on(cluster.urls)
+  // As many as masters, each of which asks for one thing at a time: a server that finds several
+  // commands waiting does each of them for less, and one master would find more of them than three.
   const clients = await Promise.all(
-    Array.from({ length: CLIENTS }, () => connectCluster(cluster.urls))
+    Array.from({ length: masters }, () => connectCluster(cluster.urls))
   )
   const stores = await Promise.all(
     clients.map((client, at) => openOurs(client, `benchmark ${at}:`))
@@ -55,7 +52,7 @@ async function start(masters: number) {
     run: async (sessions: number): Promise<MastersRound> => {
       await watch.empty()
       const before = await watch.totals()
-      await Promise.all(stores.map((store) => live(store, sessions / CLIENTS)))
+      await Promise.all(stores.map((store) => live(store, sessions / stores.length)))
       const { cpu, commands } = await watch.since(before)
       const keys = await Promise.all(cluster.masters.map(({ ask }) => ask('DBSIZE')))
       return {
