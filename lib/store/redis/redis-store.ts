@@ -90,7 +90,8 @@ export class RedisStore implements SessionStore {
   }
 
   async loadByHandle(handle: string): Promise<RedisRecord | null> {
-    this.#renewals.check(handle)
+    const settling = this.#renewals.settling(handle)
+    if (settling !== undefined) await settling
     try {
       return this.#alive(await this.read(handle))
     } catch (error) {

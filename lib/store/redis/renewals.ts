@@ -30,16 +30,20 @@ interface Renewal {
  */
 export class Renewals {
   readonly #writing: Writing
-  readonly #unsettled = new Set<string>()
+  /** By the former handle: the attempt at taking a renewal back that is under way, or has failed. */
+  readonly #unsettled = new Map<string, Promise<void>>()
   #closed = false
 
   constructor(writing: Writing) {
     this.#writing = writing
   }
 
-  /** @throws while it is not known whether the session goes on under this handle or another */
-  check(handle: string): void {
-    if (this.#unsettled.has(handle)) throw new Error('a renewal has not been taken back yet')
+  /**
+   * Resolves when it is known again whether the session goes on under this handle; rejects if that
+   * takes longer. None if nothing is amiss.
+   */
+  settling(handle: string): Promise<void> | undefined {
+    return this.#unsettled.get(handle)
   }
 
   close(): void {
@@ -58,7 +62,6 @@ export class Renewals {
       try {
         replaced = await this.#move(renewal, keep)
       } catch (error) {
-        if (isRefusal(error)) renewal.replaced = null
         void this.#takeBack(renewal)
         throw error
       }
@@ -127,10 +130,11 @@ export class Renewals {
    */
   async #takeBack(renewal: Renewal): Promise<void> {
     const { handle } = renewal.old
-    if (renewal.replaced !== null) this.#unsettled.add(handle)
     for (let attempt = 0; attempt < MOST_ATTEMPTS && !this.#closed; attempt++) {
+      const restoring = this.#restore(renewal)
+      if (renewal.replaced !== null) this.#unsettled.set(handle, restoring)
       try {
-        await this.#restore(renewal)
+        await restoring
         break
       } catch {
         await pause(PAUSE, undefined, { ref: false })
@@ -140,19 +144,33 @@ export class Renewals {
   }
 
   async #restore(renewal: Renewal): Promise<void> {
-    const { server, keys, now } = this.#writing
-    const { old, fresh, replaced } = renewal
-    if (replaced === null) {
-      await this.#forget(renewal)
-      return
-    }
-    const key = keys.record(old.handle)
-    const { record } = replaced.session
-    const moved = encodeMoved(fresh.handle)
-    const { swapped } = await server.swap(key, moved, replaced.text, record.expiresAt - now())
+    const { server, keys } = this.#writing
+    const { old, replaced } = renewal
+    const isBack = replaced !== null && (await this.#putBack(renewal, replaced))
     const wasThere = await this.#forget(renewal)
     // Whoever has ended the fresh session meanwhile meant this one.
-    if (swapped && !wasThere) await server.destroy(key)
+    if (isBack && !wasThere) await server.destroy(keys.record(old.handle))
+  }
+
+  /**
+   * Puts the old session back under a new mark: the client may yet try again to replace the version
+   * with the former one. Resolves to whether it had been replaced.
+   */
+  async #putBack({ old, fresh }: Renewal, { session }: Version): Promise<boolean> {
+    const { server, keys, marks, now } = this.#writing
+    const key = keys.record(old.handle)
+    const [mark] = session.marks
+    const text = encodeSession({ ...session, marks: marks.after(session.marks) })
+    const timeLeft = session.record.expiresAt - now()
+    const { swapped, found } = await server.swap(key, encodeMoved(fresh.handle), text, timeLeft)
+    if (swapped || !found?.startsWith(mark)) return swapped
+    try {
+      await server.swap(key, mark, text, timeLeft)
+    } catch (error) {
+      // A server that is full has not replaced it either.
+      if (!isRefusal(error)) throw error
+    }
+    return false
   }
 
   /** Resolves to whether the fresh session was there. */

@@ -120,3 +120,29 @@ for (const [name, connect] of Object.entries(CLIENTS)) {
     t.same(await other.sessions.list('ann'), [])
   })
 }
+
+test('a renewal that was taken back does not come about when the client tries it again', async (t) => {
+  const real = await clientFor(t, await redisFor(t))
+  for (const script of [SWAP, OVERWRITE]) await real.sendCommand(['SCRIPT', 'LOAD', script.text])
+  for (const runs of [true, false]) {
+    let lost: string[] | null = null
+    const client = {
+      isReady: true,
+      async sendCommand(args: string[]): Promise<unknown> {
+        if (lost !== null || args[1] !== SWAP.sha) return real.sendCommand(args)
+        lost = args
+        if (runs) await real.sendCommand(args)
+        throw new Error('the connection is lost')
+      }
+    }
+    const app = await createRedisApp(t, { client })
+    app.get('/renew', async ({ session }) => session.regenerate())
+    app.get('/', async ({ session }) => ({ counter: session.get('counter') ?? null }))
+    const { id } = await begin(app, (session) => session.set('counter', 1))
+    const visit = visitorOf(app, id)
+    t.equal((await visit('/renew')).statusCode, 503)
+    t.same((await visit('/')).json(), { counter: 1 })
+    await real.sendCommand(lost ?? [])
+    t.same((await visit('/')).json(), { counter: 1 }, runs ? 'it had run' : 'it had not run')
+  }
+})

@@ -18,6 +18,11 @@ async function primaryWithReplica(t: Test) {
   const replica = await redisFor(t, [...follows, ...folder])
   const [admin, reader] = await Promise.all([primary, replica].map(({ url }) => connectTo(t, url)))
   if (admin === undefined || reader === undefined) throw new Error('no client')
+  // It takes a while to begin to say how far it is.
+  await settles(async () => {
+    await admin.set('a change', 'to wait for')
+    return Number(await admin.sendCommand(['WAIT', '1', '100'])) === 1
+  })
   await settles(async () => (await reader.info('replication')).includes('link_status:up'))
   return { primary, replica, reader }
 }
