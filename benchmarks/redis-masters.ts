@@ -1,5 +1,5 @@
 import { createCluster } from 'redis'
-import { startCluster } from '../test/support/redis-cluster.js'
+import { startCluster } from '../scripts/servers/redis-cluster.js'
 import { type Contestant, openOurs } from './redis-stores.js'
 import { RedisWatch, sum } from './redis-usage.js'
 

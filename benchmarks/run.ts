@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { startRedis } from '../test/support/redis.js'
+import { startRedis } from '../scripts/servers/redis.js'
 import { workloadChart } from './charts.js'
 import { goalTable } from './goals.js'
 import type { Measurement } from './measure.js'

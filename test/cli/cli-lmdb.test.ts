@@ -1,11 +1,11 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'tap'
+import { startRedis } from '../../scripts/servers/redis.js'
 import { temporaryFolder } from '../support/app.js'
 import { startChild } from '../support/child.js'
 import { contentsOf, createDatabase, json, runCommand } from '../support/command.js'
 import { needs } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 
 test('copy moves sessions from RocksDB to LMDB and back, and says when the two are the same', async (t) => {
   const { folder, path, records } = await createDatabase(t)

@@ -4,10 +4,10 @@ import { createClient } from 'redis'
 import { test } from 'tap'
 import { openSessionStore, type SessionRecord } from '../../lib/index.js'
 import { RedisStore } from '../../lib/redis.js'
+import { startRedis } from '../../scripts/servers/redis.js'
 import { temporaryFolder } from '../support/app.js'
 import { contentsOf, createDatabase, json, runCommand } from '../support/command.js'
 import { needs } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 import { contents, someRecord } from '../support/sessions.js'
 
 test('export, import, backup, restore and copy each keep everything', async (t) => {

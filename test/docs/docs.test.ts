@@ -3,10 +3,10 @@ import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
+import { freePort } from '../../scripts/servers/ports.js'
+import { startRedis } from '../../scripts/servers/redis.js'
 import { createApp } from '../support/app.js'
 import { lacks } from '../support/needs.js'
-import { freePort } from '../support/ports.js'
-import { startRedis } from '../support/redis.js'
 import {
   listPages,
   readSnippets,

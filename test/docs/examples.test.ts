@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { type Test, test } from 'tap'
 import WebSocket from 'ws'
+import { startRedis } from '../../scripts/servers/redis.js'
 import { cookieOf, temporaryFolder } from '../support/app.js'
 import { startChild } from '../support/child.js'
 import { needs } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 
 /** An example as a process, and a visitor with a cookie. */
 async function start(t: Test, script: string, env: NodeJS.ProcessEnv = {}) {

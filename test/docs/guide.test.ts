@@ -1,9 +1,9 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { type Test, test } from 'tap'
+import { freePort } from '../../scripts/servers/ports.js'
 import { cookieOf } from '../support/app.js'
 import { startChild } from '../support/child.js'
-import { freePort } from '../support/ports.js'
 import { readSnippets, root } from '../support/snippets.js'
 
 /** Starts the guide's last program, as a reader would, and resolves to its URL. */

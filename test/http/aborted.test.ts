@@ -5,9 +5,9 @@ import Fastify from 'fastify'
 import { type Test, test } from 'tap'
 import { sledSession } from '../../lib/index.js'
 import { LiveRecord } from '../../lib/store/rocksdb/live-record.js'
+import { until } from '../../scripts/servers/until.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../support/app.js'
 import { Gate } from '../support/gate.js'
-import { until } from '../support/until.js'
 
 /** Sends a request over a connection of its own, which the test then cuts. */
 function send(url: string, path: string, cookie: string): Socket {

@@ -1,10 +1,10 @@
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore, type SledSessionOptions, sledSession } from '../../lib/index.js'
+import { startRedis } from '../../scripts/servers/redis.js'
 import { ANSWERS, type Outcome, serveAnswers } from '../support/answers.js'
 import { createApp, TestClock } from '../support/app.js'
 import { needs } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 import { CLIENTS, createRedisApp, somePrefix } from '../support/redis-app.js'
 
 const TURNS = 40

@@ -5,8 +5,8 @@ import v8 from 'node:v8'
 import { test } from 'tap'
 import { createSessionId } from '../../lib/record/handle.js'
 import { LiveRecord } from '../../lib/store/rocksdb/live-record.js'
+import { until } from '../../scripts/servers/until.js'
 import { cookieOf, createApp, listen, temporaryFolder } from '../support/app.js'
-import { until } from '../support/until.js'
 
 const SECRET = 'datum-8d1f'
 

@@ -1,14 +1,14 @@
 import type { FastifyInstance } from 'fastify'
 import { type Test, test } from 'tap'
 import type { SessionStore } from '../../lib/index.js'
+import { startRedis } from '../../scripts/servers/redis.js'
+import { until } from '../../scripts/servers/until.js'
 import { cookieOf, createApp, listen } from '../support/app.js'
 import { startChild } from '../support/child.js'
 import { Gate } from '../support/gate.js'
 import { lmdbStoreOfAnotherProcess, temporaryFolder } from '../support/lmdb.js'
 import { needsFor } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 import { CLIENTS, redisStoreOfAnotherProcess, somePrefix } from '../support/redis-app.js'
-import { until } from '../support/until.js'
 
 /** Makes stores of several processes in one place. */
 const PLACES: Record<string, (t: Test) => Promise<() => Promise<SessionStore>>> = {

@@ -2,9 +2,9 @@ import { request as httpRequest } from 'node:http'
 import Fastify from 'fastify'
 import { type Test, test } from 'tap'
 import { type ExclusiveOptions, MemoryStore, sledSession } from '../../lib/index.js'
+import { until } from '../../scripts/servers/until.js'
 import { addCounter, cookieOf, createApp, listen } from '../support/app.js'
 import { Gate } from '../support/gate.js'
-import { until } from '../support/until.js'
 
 /** A request that has its turn, held until its gate opens. */
 class Running extends Gate {

@@ -3,12 +3,12 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { type Test, test } from 'tap'
 import { MemoryStore, type SledSessionOptions, sledSession } from '../../lib/index.js'
 import { RedisStore } from '../../lib/redis.js'
+import { startRedis } from '../../scripts/servers/redis.js'
+import { until } from '../../scripts/servers/until.js'
 import { cookieOf, createApp, listen } from '../support/app.js'
 import { Gate } from '../support/gate.js'
 import { needsFor } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 import { CLIENTS, somePrefix } from '../support/redis-app.js'
-import { until } from '../support/until.js'
 
 const EXCLUSIVE = { session: { exclusive: true } }
 

@@ -2,9 +2,9 @@ import { request as httpRequest } from 'node:http'
 import { test } from 'tap'
 import { MemoryStore } from '../../lib/store/memory/memory-store.js'
 import type { SessionStore } from '../../lib/store/session-store.js'
+import { until } from '../../scripts/servers/until.js'
 import { addCounter, cookieOf, createApp, listen } from '../support/app.js'
 import { Gate } from '../support/gate.js'
-import { until } from '../support/until.js'
 
 test('of a visitor who leaves while the store is asked, what the handler changes is stored', async (t) => {
   const store: SessionStore = new MemoryStore()

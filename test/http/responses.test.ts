@@ -3,8 +3,8 @@ import { request as httpRequest } from 'node:http'
 import { connect } from 'node:net'
 import { Readable } from 'node:stream'
 import { test } from 'tap'
+import { until } from '../../scripts/servers/until.js'
 import { addCounter, cookieOf, createApp, listen } from '../support/app.js'
-import { until } from '../support/until.js'
 
 test('the session is saved before a stream begins', async (t) => {
   const app = await createApp(t)

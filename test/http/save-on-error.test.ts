@@ -1,9 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore, type SledSessionOptions } from '../../lib/index.js'
+import { startRedis } from '../../scripts/servers/redis.js'
 import { createApp } from '../support/app.js'
 import { needsFor } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 import { CLIENTS, createRedisApp, somePrefix } from '../support/redis-app.js'
 
 /** Handlers that change the session and then throw. */

@@ -5,6 +5,7 @@ import { principalKey } from '../../lib/store/format/keys.js'
 import { decodeRecord } from '../../lib/store/format/record-codec.js'
 import { verify } from '../../lib/store/rocksdb/upkeep/verify.js'
 import { aliasesOf } from '../../lib/tools/conformance/harness.js'
+import { until } from '../../scripts/servers/until.js'
 import {
   addCounter,
   cookieOf,
@@ -14,7 +15,6 @@ import {
   temporaryFolder
 } from '../support/app.js'
 import { countKind, readDatabase, withDatabase } from '../support/rocksdb.js'
-import { until } from '../support/until.js'
 
 const kinds: [string, () => SledSessionOptions][] = [
   ['RocksDB', () => ({})],

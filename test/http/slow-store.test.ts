@@ -5,11 +5,11 @@ import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore } from '../../lib/index.js'
 import { verify } from '../../lib/store/rocksdb/upkeep/verify.js'
+import { until } from '../../scripts/servers/until.js'
 import { addCounter, createApp, temporaryFolder } from '../support/app.js'
 import { Gate } from '../support/gate.js'
 import { passTime } from '../support/held-timers.js'
 import { openApplicationDatabase, type Traffic, withDatabase } from '../support/rocksdb.js'
-import { until } from '../support/until.js'
 
 const UNAVAILABLE = { statusCode: 503 }
 const LONG_ENOUGH = 11_000

@@ -8,9 +8,9 @@ import { type Test, test } from 'tap'
 import { type ExpressStore, type ExpressStoreOptions, toExpressStore } from '../../lib/express.js'
 import { MemoryStore, openSessionStore } from '../../lib/index.js'
 import { handleOf } from '../../lib/record/handle.js'
+import { until } from '../../scripts/servers/until.js'
 import { cookieOf, temporaryFolder } from '../support/app.js'
 import { readDatabase } from '../support/rocksdb.js'
-import { until } from '../support/until.js'
 
 const secret = 'a secret of thirty-two characters'
 

@@ -2,8 +2,8 @@ import { createHmac } from 'node:crypto'
 import { type Test, test } from 'tap'
 import { MemoryStore, type SledSessionOptions } from '../../lib/index.js'
 import { type FormerStore, type TakeOverOptions, takeOver } from '../../lib/take-over.js'
+import { until } from '../../scripts/servers/until.js'
 import { cookieOf, createApp, listen } from '../support/app.js'
-import { until } from '../support/until.js'
 
 const secret = 'a former secret of thirty-two characters'
 

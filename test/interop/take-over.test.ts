@@ -9,10 +9,10 @@ import { createClient } from 'redis'
 import type { Test } from 'tap'
 import type { Session } from '../../lib/index.js'
 import { type FormerStore, type TakeOverOptions, takeOver } from '../../lib/take-over.js'
+import { startRedis } from '../../scripts/servers/redis.js'
+import { until } from '../../scripts/servers/until.js'
 import { cookieOf, createApp, listen } from '../support/app.js'
 import { testWith } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
-import { until } from '../support/until.js'
 
 const test = testWith('redis-server')
 const secret = 'a former secret of thirty-two characters'

@@ -7,9 +7,9 @@ import {
   type SledSessionOptions
 } from '../../lib/index.js'
 import { RedisStore } from '../../lib/redis.js'
+import { startRedis } from '../../scripts/servers/redis.js'
 import { TestClock } from '../support/app.js'
 import { needs, needsFor } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 import { CLIENTS, redisStoreOfAnotherProcess, somePrefix } from '../support/redis-app.js'
 import { bind, visitor } from '../support/visitor.js'
 

@@ -7,10 +7,10 @@ import { recordKey } from '../../lib/store/format/keys.js'
 import { decodeRecord } from '../../lib/store/format/record-codec.js'
 import { loadBinding } from '../../lib/store/rocksdb/engine/binding.js'
 import { RecordReader } from '../../lib/store/rocksdb/engine/record-reader.js'
+import { until } from '../../scripts/servers/until.js'
 import { createApp, temporaryFolder } from '../support/app.js'
 import { Gate } from '../support/gate.js'
 import { openApplicationDatabase } from '../support/rocksdb.js'
-import { until } from '../support/until.js'
 
 const RUNS = 1000
 /** What may happen next, and how often: much that can go wrong needs requests that live long. */

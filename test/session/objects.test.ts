@@ -1,6 +1,6 @@
 import { test } from 'tap'
+import { until } from '../../scripts/servers/until.js'
 import { addCounter, cookieOf, createApp, listen } from '../support/app.js'
-import { until } from '../support/until.js'
 import { bind, visitor } from '../support/visitor.js'
 
 type Cart = { items: string[] }

@@ -8,10 +8,10 @@ import {
   type SledSessionOptions
 } from '../../lib/index.js'
 import { RedisStore } from '../../lib/redis.js'
+import { startRedis } from '../../scripts/servers/redis.js'
 import { createApp, TestClock } from '../support/app.js'
 import { Gate } from '../support/gate.js'
 import { needsFor } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 
 const kinds: [string, (t: Test) => Promise<SledSessionOptions>][] = [
   ['RocksDB', async () => ({})],

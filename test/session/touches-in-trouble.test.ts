@@ -6,13 +6,13 @@ import { type Test, test } from 'tap'
 import { MemoryStore, onInactivity, type SledSessionOptions, sledSession } from '../../lib/index.js'
 import { LmdbStore } from '../../lib/lmdb.js'
 import { handleOf } from '../../lib/record/handle.js'
+import { until } from '../../scripts/servers/until.js'
 import { cookieOf, createApp, TestClock, temporaryFolder } from '../support/app.js'
 import { startChild } from '../support/child.js'
 import { Gate } from '../support/gate.js'
 import { passTime } from '../support/held-timers.js'
 import { openApplicationDatabase } from '../support/rocksdb.js'
 import { begin, readFrom, serve, settle } from '../support/touches.js'
-import { until } from '../support/until.js'
 
 const SECOND = 1000
 const expiry = onInactivity({ minutes: 30 })

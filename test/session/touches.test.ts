@@ -4,6 +4,7 @@ import '../support/held-timers.js'
 import type { FastifyInstance } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore, onInactivity, type SledSessionOptions } from '../../lib/index.js'
+import { until } from '../../scripts/servers/until.js'
 import { createApp, TestClock, temporaryFolder } from '../support/app.js'
 import { passTime } from '../support/held-timers.js'
 import { lmdbStoreOfAnotherProcess } from '../support/lmdb.js'
@@ -16,7 +17,6 @@ import {
   somePrefix
 } from '../support/redis-app.js'
 import { begin, readFrom, type Stored, serve, settle, timesOf } from '../support/touches.js'
-import { until } from '../support/until.js'
 
 const SECOND = 1000
 const expiry = onInactivity({ minutes: 30 })

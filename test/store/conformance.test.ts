@@ -12,6 +12,7 @@ import { recordKey } from '../../lib/store/format/keys.js'
 import { openDatabase } from '../../lib/store/lmdb/engine/database.js'
 import { borrowDatabase } from '../../lib/store/rocksdb/engine/database.js'
 import { RocksDBStore } from '../../lib/store/rocksdb/rocksdb-store.js'
+import { startRedis } from '../../scripts/servers/redis.js'
 import {
   lmdbInTrouble,
   lmdbStoreOfAnotherProcess,
@@ -19,7 +20,6 @@ import {
   temporaryFolder
 } from '../support/lmdb.js'
 import { needs } from '../support/needs.js'
-import { startRedis } from '../support/redis.js'
 import { redisStoreOfAnotherProcess } from '../support/redis-app.js'
 import { openApplicationDatabase, putRaw, type Traffic } from '../support/rocksdb.js'
 

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import { type Test, test } from 'tap'
 import { recordKey } from '../../lib/store/format/keys.js'
+import { until } from '../../scripts/servers/until.js'
 import { addCounter, cookieOf, createApp, listen, temporaryFolder } from '../support/app.js'
 import { Gate } from '../support/gate.js'
 import {
@@ -11,7 +12,6 @@ import {
   readDatabase,
   withDatabase
 } from '../support/rocksdb.js'
-import { until } from '../support/until.js'
 
 /** An application on a database that fails when told to. */
 async function failingApp(t: Test): Promise<{

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
+import { settles } from '../../scripts/servers/until.js'
 import { cookieOf } from './app.js'
-import { settles } from './until.js'
 
 /** A count in each request, that no other request may undo. */
 export function addCount(app: FastifyInstance): void {

@@ -6,8 +6,8 @@ import { createClient } from 'redis'
 import type { Test } from 'tap'
 import type { Session, SledSessionOptions } from '../../lib/index.js'
 import type { RedisClient, RedisStore } from '../../lib/redis.js'
+import { type RedisProcess, startRedis } from '../../scripts/servers/redis.js'
 import { createApp } from './app.js'
-import { type RedisProcess, startRedis } from './redis.js'
 
 /** Ready clients of both packages, with the settings that they come with; closed after the test. */
 export const CLIENTS: Record<string, (t: Test, url: string) => Promise<RedisClient>> = {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'
-import type { RedisProcess } from './redis.js'
+import type { RedisProcess } from '../../scripts/servers/redis.js'
 import { MessageReader, wordsOf } from './resp.js'
 
 /** A connection to a Redis that can be cut at the worst moment. */

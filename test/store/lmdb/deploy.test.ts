@@ -1,6 +1,6 @@
 import { type Test, test } from 'tap'
+import { Balancer } from '../../../scripts/servers/balancer.js'
 import { cookieOf } from '../../support/app.js'
-import { Balancer } from '../../support/balancer.js'
 import { startChild } from '../../support/child.js'
 import { openStore, temporaryFolder } from '../../support/lmdb.js'
 

@@ -2,10 +2,10 @@ import { join } from 'node:path'
 import { LmdbStore } from '../../../lib/lmdb.js'
 import { openDatabase } from '../../../lib/store/lmdb/engine/database.js'
 import { verify } from '../../../lib/store/lmdb/verify.js'
+import { until } from '../../../scripts/servers/until.js'
 import { addCounter, cookieOf, createApp, listen } from '../../support/app.js'
 import { lmdbStoreOfAnotherProcess } from '../../support/lmdb.js'
 import { fillDisk, makeReadOnly, smallDisk, testOnSmallDisk } from '../../support/small-disk.js'
-import { until } from '../../support/until.js'
 
 const test = testOnSmallDisk(import.meta.url)
 

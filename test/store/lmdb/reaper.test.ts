@@ -1,8 +1,8 @@
 import { type Test, test } from 'tap'
 import type { LmdbStore } from '../../../lib/lmdb.js'
 import { createSessionId, handleOf } from '../../../lib/record/handle.js'
+import { until } from '../../../scripts/servers/until.js'
 import { openStore } from '../../support/lmdb.js'
-import { until } from '../../support/until.js'
 
 /** More than fit in one batch. */
 const MANY = 500

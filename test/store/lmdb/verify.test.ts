@@ -3,8 +3,8 @@ import { expiryKey, META_KEY, principalKey, recordKey } from '../../../lib/store
 import type { LmdbTable } from '../../../lib/store/lmdb/engine/binding.js'
 import { type Database, openDatabase } from '../../../lib/store/lmdb/engine/database.js'
 import { verify } from '../../../lib/store/lmdb/verify.js'
+import { until } from '../../../scripts/servers/until.js'
 import { openStore, storeSession, temporaryFolder } from '../../support/lmdb.js'
-import { until } from '../../support/until.js'
 
 const EMPTY = Buffer.alloc(0)
 

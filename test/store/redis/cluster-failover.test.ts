@@ -1,5 +1,7 @@
 import type { Test } from 'tap'
 import { handleOf } from '../../../lib/record/handle.js'
+import type { RedisCluster } from '../../../scripts/servers/redis-cluster.js'
+import { settles } from '../../../scripts/servers/until.js'
 import { listen } from '../../support/app.js'
 import {
   addCount,
@@ -8,8 +10,7 @@ import {
 } from '../../support/counting-visitors.js'
 import { testWith } from '../../support/needs.js'
 import { createRedisApp } from '../../support/redis-app.js'
-import { CLUSTER_CLIENTS, clusterFor, type RedisCluster } from '../../support/redis-cluster.js'
-import { settles } from '../../support/until.js'
+import { CLUSTER_CLIENTS, clusterFor } from '../../support/redis-cluster.js'
 
 const test = testWith('redis-server')
 const VISITORS = 30

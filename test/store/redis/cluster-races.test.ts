@@ -2,10 +2,10 @@ import { randomInt, randomUUID } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { SessionRecord, SessionStore } from '../../../lib/index.js'
+import { settles } from '../../../scripts/servers/until.js'
 import { testWith } from '../../support/needs.js'
 import { createRedisApp, redisStoreOfAnotherProcess } from '../../support/redis-app.js'
 import { CLUSTER_CLIENTS, clusterFor } from '../../support/redis-cluster.js'
-import { settles } from '../../support/until.js'
 
 const test = testWith('redis-server')
 const CONTEXT = { now: Date.now, log: { debug() {}, info() {}, warn() {}, error() {} } }

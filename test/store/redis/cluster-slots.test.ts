@@ -1,10 +1,10 @@
 import { handleOf } from '../../../lib/record/handle.js'
+import { settles } from '../../../scripts/servers/until.js'
 import { listen } from '../../support/app.js'
 import { addCount, CountingVisitors } from '../../support/counting-visitors.js'
 import { testWith } from '../../support/needs.js'
 import { createRedisApp } from '../../support/redis-app.js'
 import { CLUSTER_CLIENTS, clusterFor } from '../../support/redis-cluster.js'
-import { settles } from '../../support/until.js'
 
 const test = testWith('redis-server')
 const VISITORS = 20

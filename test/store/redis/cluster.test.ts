@@ -3,9 +3,10 @@ import type { Test } from 'tap'
 import { conformanceCases } from '../../../lib/conformance.js'
 import { createSessionId, handleOf } from '../../../lib/record/handle.js'
 import { RedisStore } from '../../../lib/redis.js'
+import type { RedisCluster } from '../../../scripts/servers/redis-cluster.js'
 import { testWith } from '../../support/needs.js'
 import { clientFor, redisStoreOfAnotherProcess } from '../../support/redis-app.js'
-import { CLUSTER_CLIENTS, clusterFor, type RedisCluster } from '../../support/redis-cluster.js'
+import { CLUSTER_CLIENTS, clusterFor } from '../../support/redis-cluster.js'
 
 const test = testWith('redis-server')
 const CONTEXT = { now: Date.now, log: { debug() {}, info() {}, warn() {}, error() {} } }

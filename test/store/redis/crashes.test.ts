@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { RedisStore } from '../../../lib/redis.js'
+import type { RedisProcess } from '../../../scripts/servers/redis.js'
 import { testWith } from '../../support/needs.js'
-import type { RedisProcess } from '../../support/redis.js'
 import { CLIENTS, clientFor, createRedisApp, redisFor } from '../../support/redis-app.js'
 import { proxyFor } from '../../support/redis-proxy.js'
 

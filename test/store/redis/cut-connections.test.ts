@@ -2,12 +2,12 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { RedisClient } from '../../../lib/redis.js'
+import { settles } from '../../../scripts/servers/until.js'
 import { cookieOf, listen } from '../../support/app.js'
 import { addCount, CountingVisitors } from '../../support/counting-visitors.js'
 import { testWith } from '../../support/needs.js'
 import { CLIENTS, clientFor, createRedisApp, redisFor } from '../../support/redis-app.js'
 import { proxyFor } from '../../support/redis-proxy.js'
-import { settles } from '../../support/until.js'
 
 const test = testWith('redis-server')
 

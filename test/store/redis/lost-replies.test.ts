@@ -1,10 +1,10 @@
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { OVERWRITE, SWAP } from '../../../lib/store/redis/scripts.js'
+import { until } from '../../../scripts/servers/until.js'
 import { testWith } from '../../support/needs.js'
 import { begin, CLIENTS, clientFor, createRedisApp, redisFor } from '../../support/redis-app.js'
 import { proxyFor } from '../../support/redis-proxy.js'
-import { until } from '../../support/until.js'
 
 const test = testWith('redis-server')
 

@@ -1,8 +1,8 @@
 import { test } from 'tap'
 import { RedisStore } from '../../../lib/redis.js'
+import { startRedis } from '../../../scripts/servers/redis.js'
 import { createApp } from '../../support/app.js'
 import { needs } from '../../support/needs.js'
-import { startRedis } from '../../support/redis.js'
 import { CLIENTS, somePrefix } from '../../support/redis-app.js'
 
 const REFUSED = { code: 'SLED_SESSION_INVALID_OPTION', message: /"prefix".*another store/ }

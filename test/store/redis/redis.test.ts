@@ -4,6 +4,7 @@ import { createCluster } from 'redis'
 import { onInactivity } from '../../../lib/index.js'
 import { createSessionId, handleOf } from '../../../lib/record/handle.js'
 import { type RedisClient, RedisStore } from '../../../lib/redis.js'
+import { until } from '../../../scripts/servers/until.js'
 import { addCounter, cookieOf, listen, TestClock } from '../../support/app.js'
 import { testWith } from '../../support/needs.js'
 import {
@@ -15,7 +16,6 @@ import {
   redisFor,
   somePrefix
 } from '../../support/redis-app.js'
-import { until } from '../../support/until.js'
 
 const test = testWith('redis-server')
 

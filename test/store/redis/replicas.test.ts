@@ -1,12 +1,13 @@
 import { createClient, createClientPool } from 'redis'
 import type { Test } from 'tap'
 import { RedisStore } from '../../../lib/redis.js'
+import type { RedisProcess } from '../../../scripts/servers/redis.js'
+import type { ClusterNode } from '../../../scripts/servers/redis-cluster.js'
+import { settles } from '../../../scripts/servers/until.js'
 import { temporaryFolder } from '../../support/app.js'
 import { testWith } from '../../support/needs.js'
-import type { RedisProcess } from '../../support/redis.js'
 import { begin, CLIENTS, createRedisApp, redisFor } from '../../support/redis-app.js'
-import { CLUSTER_CLIENTS, type ClusterNode, clusterFor } from '../../support/redis-cluster.js'
-import { settles } from '../../support/until.js'
+import { CLUSTER_CLIENTS, clusterFor } from '../../support/redis-cluster.js'
 
 const test = testWith('redis-server')
 

@@ -3,12 +3,12 @@ import { Redis } from 'ioredis'
 import { createSentinel } from 'redis'
 import type { Test } from 'tap'
 import type { RedisClient } from '../../../lib/redis.js'
+import { type SentinelSetUp, startSentinels } from '../../../scripts/servers/redis-sentinel.js'
+import { settles } from '../../../scripts/servers/until.js'
 import { listen } from '../../support/app.js'
 import { addCount, CountingVisitors } from '../../support/counting-visitors.js'
 import { testWith } from '../../support/needs.js'
 import { createRedisApp } from '../../support/redis-app.js'
-import { type SentinelSetUp, startSentinels } from '../../support/redis-sentinel.js'
-import { settles } from '../../support/until.js'
 
 const test = testWith('redis-server')
 const VISITORS = 20

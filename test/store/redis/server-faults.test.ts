@@ -1,10 +1,10 @@
 import type { Test } from 'tap'
+import type { RedisProcess } from '../../../scripts/servers/redis.js'
+import { settles } from '../../../scripts/servers/until.js'
 import { listen, temporaryFolder } from '../../support/app.js'
 import { addCount, CountingVisitors } from '../../support/counting-visitors.js'
 import { testWith } from '../../support/needs.js'
-import type { RedisProcess } from '../../support/redis.js'
 import { CLIENTS, clientFor, createRedisApp, redisFor } from '../../support/redis-app.js'
-import { settles } from '../../support/until.js'
 
 const test = testWith('redis-server')
 const VISITORS = 20

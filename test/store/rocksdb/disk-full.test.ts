@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
+import { until } from '../../../scripts/servers/until.js'
 import { addCounter, cookieOf, createApp, listen } from '../../support/app.js'
 import { withDatabase } from '../../support/rocksdb.js'
 import { fillDisk, smallDisk, testOnSmallDisk } from '../../support/small-disk.js'
-import { until } from '../../support/until.js'
 
 const MIB = 1024 * 1024
 

@@ -10,11 +10,11 @@ import {
 } from '../../../lib/store/rocksdb/format/expiry-entry.js'
 import { RocksDBStore } from '../../../lib/store/rocksdb/rocksdb-store.js'
 import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
+import { until } from '../../../scripts/servers/until.js'
 import { TestClock, temporaryFolder } from '../../support/app.js'
 import { Gate } from '../../support/gate.js'
 import { openApplicationDatabase, putRaw, type Traffic } from '../../support/rocksdb.js'
 import { someHandle } from '../../support/sessions.js'
-import { until } from '../../support/until.js'
 
 const MINUTE = 60_000
 const DAY = 86_400_000

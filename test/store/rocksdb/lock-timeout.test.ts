@@ -1,9 +1,9 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { type Test, test } from 'tap'
 import { type SledSessionOptions, sledSession } from '../../../lib/index.js'
+import { until } from '../../../scripts/servers/until.js'
 import { addCounter, temporaryFolder } from '../../support/app.js'
 import { startChild } from '../../support/child.js'
-import { until } from '../../support/until.js'
 
 interface Line {
   readonly msg: string

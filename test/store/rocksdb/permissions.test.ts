@@ -1,9 +1,9 @@
 import { chmod, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
+import { until } from '../../../scripts/servers/until.js'
 import { createApp, temporaryFolder } from '../../support/app.js'
 import { putRaw, withDatabase } from '../../support/rocksdb.js'
-import { until } from '../../support/until.js'
 
 const skip = process.platform === 'win32' ? 'no modes there' : false
 

@@ -5,6 +5,7 @@ import { expiryKey } from '../../../lib/store/format/keys.js'
 import type { RocksDatabase } from '../../../lib/store/rocksdb/engine/binding.js'
 import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
 import { Reaper } from '../../../lib/store/rocksdb/reaper.js'
+import { until } from '../../../scripts/servers/until.js'
 import {
   addCounter,
   cookieOf,
@@ -20,7 +21,6 @@ import {
   readDatabase,
   withDatabase
 } from '../../support/rocksdb.js'
-import { until } from '../../support/until.js'
 
 const expiry = onInactivity({ seconds: 10 })
 
