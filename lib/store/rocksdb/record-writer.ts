@@ -104,6 +104,7 @@ export class RecordWriter {
     fresh.queued = true
     this.#cache.add(fresh)
     return this.#commit.add({
+      begun: () => begin(fresh),
       prepare: () => {
         // Only now is it certain where the indexes have it: earlier writes are through.
         if (known?.destroyed === true) this.#index.leave(known)
@@ -175,6 +176,7 @@ export class RecordWriter {
   #asWrite(record: LiveRecord): Required<Write> {
     record.queued = true
     return {
+      begun: () => begin(record),
       prepare: () => this.#prepare(record),
       writeTo: (batch) => this.#write(record, batch),
       settled: (error) => this.#settled(record, error)
@@ -189,8 +191,6 @@ export class RecordWriter {
 
   #write(record: LiveRecord, batch: RocksWriteBatch): void {
     this.#index.writeTo(batch)
-    record.queued = false
-    record.writing++
     if (record.failure !== null) return
     const key = recordKey(record.handle)
     const writer: IndexWriter & PartWriter = {
@@ -240,6 +240,11 @@ export class RecordWriter {
 }
 
 const EMPTY = Buffer.alloc(0)
+
+function begin(record: LiveRecord): void {
+  record.queued = false
+  record.writing++
+}
 
 /** All parts that a record may have, as it is not known yet whether its last write is through. */
 function withoutTexts({ parts, previousParts }: LiveRecord): Parts | null {

@@ -5,6 +5,8 @@ import { databaseFailure } from './damage.js'
 
 /** Something that is to be written, as it is when the write goes out. */
 export interface Write {
+  /** Called first of all, also where a database that is closed at the moment takes nothing. */
+  begun?(): void
   /** Called for all of a group, in their order, before the first is written. */
   prepare?(): void
   /** Called once, synchronously, when its group goes out. */
@@ -148,6 +150,7 @@ export class GroupCommit {
   }
 
   async #write(group: Group): Promise<void> {
+    for (const write of group.writes) write.begun?.()
     const batch = this.#connection.db.write({
       capacity: Math.max(REUSED_CAPACITY, 2 * group.writes.length),
       autoDestroy: true
