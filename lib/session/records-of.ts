@@ -13,14 +13,18 @@ const FIRST = 16
  * The records of a user's sessions, a batch at a time: however many there are, few are in memory at
  * one time, and others get their turn in between. What cannot be read is told to `onUnreadable`
  * before the batch that it would be in, which may be empty.
+ *
+ * @param listed gets the handles of all that are listed, whatever has become of them
  */
 export async function* recordsOf(
   store: SessionStore,
   principal: string,
-  onUnreadable: (handle: string) => void = () => {}
+  onUnreadable: (handle: string) => void = () => {},
+  listed: Set<string> = new Set()
 ): AsyncGenerator<SessionRecord[]> {
   let size = FIRST
   for await (const handles of store.handlesOf(principal)) {
+    for (const handle of handles) listed.add(handle)
     for (let at = 0; at < handles.length; ) {
       const part = handles.slice(at, at + size)
       at += part.length
@@ -29,6 +33,22 @@ export async function* recordsOf(
       size = nextSize(records)
       await nextTurn()
     }
+  }
+}
+
+/**
+ * As `recordsOf`, for whoever ends them all: again until nothing new is listed. A session that is
+ * renewed between its listing and its reading has ended by then, and goes on under another handle.
+ */
+export async function* recordsToEnd(
+  store: SessionStore,
+  principal: string,
+  onUnreadable: (handle: string) => void
+): AsyncGenerator<SessionRecord[]> {
+  const listed = new Set<string>()
+  for (let before = -1; before < listed.size; ) {
+    before = listed.size
+    yield* recordsOf(store, principal, onUnreadable, listed)
   }
 }
 

@@ -2,7 +2,7 @@ import { ExceptUnknownError, StoreDamagedError } from '../errors.js'
 import { announce, events } from '../events.js'
 import { handleOf, isHandle } from '../record/handle.js'
 import type { SessionRecord } from '../record/record.js'
-import { isListed, recordsOf } from './records-of.js'
+import { isListed, recordsToEnd } from './records-of.js'
 import type { Registration } from './registration.js'
 import { Session } from './session.js'
 
@@ -65,23 +65,19 @@ export async function revokeAll(
   except: SessionName
 ): Promise<number> {
   let ended = 0
-  // A session that is renewed during the walk goes on under another handle, perhaps behind it.
-  for (let before = -1; before < ended; ) {
-    before = ended
-    const unreadable: string[] = []
-    const batches = recordsOf(registration.store, principal, (handle) => unreadable.push(handle))
-    for await (const records of batches) {
-      const kept = await handleNamed(registration, except)
-      const outcomes = await Promise.allSettled([
-        ...records
-          .filter(({ handle }) => handle !== kept)
-          .map((record) => endTheirs(registration, principal, record)),
-        ...unreadable.splice(0).map((handle) => discard(registration, handle, principal))
-      ])
-      ended += outcomes.filter((each) => each.status === 'fulfilled' && each.value).length
-      const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-      if (failed !== undefined) throw failed.reason
-    }
+  const unreadable: string[] = []
+  const batches = recordsToEnd(registration.store, principal, (handle) => unreadable.push(handle))
+  for await (const records of batches) {
+    const kept = await handleNamed(registration, except)
+    const outcomes = await Promise.allSettled([
+      ...records
+        .filter(({ handle }) => handle !== kept)
+        .map((record) => endTheirs(registration, principal, record)),
+      ...unreadable.splice(0).map((handle) => discard(registration, handle, principal))
+    ])
+    ended += outcomes.filter((each) => each.status === 'fulfilled' && each.value).length
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
   }
   return ended
 }

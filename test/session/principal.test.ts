@@ -1,5 +1,6 @@
 import { type Test, test } from 'tap'
-import type { SledSessionOptions } from '../../lib/index.js'
+import { MemoryStore, type SessionStore, type SledSessionOptions } from '../../lib/index.js'
+import { LmdbStore } from '../../lib/lmdb.js'
 import { cookieOf, createApp, listen, temporaryFolder } from '../support/app.js'
 import { Gate } from '../support/gate.js'
 import { openApplicationDatabase } from '../support/rocksdb.js'
@@ -15,6 +16,7 @@ async function shop(t: Test, options: SledSessionOptions = {}) {
   app.get<{ Params: { who: string } }>('/become/:who', async ({ session, params }) =>
     session.setPrincipal(params.who, { renew: false })
   )
+  app.get('/renew', async ({ session }) => session.regenerate())
   app.get('/logout', async (request) => request.session.setPrincipal(null))
   app.get('/me', async ({ session }) => ({
     who: session.principal,
@@ -244,3 +246,34 @@ test('listing costs what that user has, not what others have', async (t) => {
   await app.close()
   await db.close()
 })
+
+/** Calls back once, between the listing of a user's sessions and their reading. */
+function listingThen<T extends SessionStore>(store: T, act: () => Promise<unknown>): T {
+  const walk = store.handlesOf.bind(store)
+  let acted = false
+  store.handlesOf = async function* (principal) {
+    const listed: string[][] = []
+    for await (const handles of walk(principal)) listed.push(handles)
+    if (!acted) await act()
+    acted = true
+    yield* listed
+  }
+  return store
+}
+
+for (const kind of ['memory', 'lmdb']) {
+  test(`${kind}: a session that is renewed while its user is logged out everywhere ends too`, async (t) => {
+    const renewed: string[] = []
+    const store =
+      kind === 'memory' ? new MemoryStore() : new LmdbStore({ path: await temporaryFolder(t) })
+    const { app, get, login } = await shop(t, {
+      store: listingThen(store, async () => renewed.push((await get('/renew', cookie)).set ?? ''))
+    })
+    const cookie = await login('ann')
+    await app.sessions.revokeAll('ann')
+    t.same((await get('/me', cookie)).body, NOBODY)
+    t.match(renewed, [/./])
+    t.same((await get('/me', renewed[0])).body, NOBODY)
+    t.equal(await app.sessions.count(), 0)
+  })
+}

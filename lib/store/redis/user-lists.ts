@@ -53,20 +53,14 @@ export class UserLists {
     await this.#server.unfile(this.#keys.principal(principal), handle + mark).catch(() => {})
   }
 
-  /**
-   * The handles in a user's list, each once. It is gone through until nothing new is in it: who
-   * finds a session ended that was renewed since it was listed finds the new one behind it.
-   */
+  /** The handles in a user's list, each once. */
   async *handlesOf(principal: string): AsyncGenerator<string[]> {
     const seen = new Set<string>()
-    for (let before = -1; before < seen.size; ) {
-      before = seen.size
-      for await (const members of this.#server.members(this.#keys.principal(principal))) {
-        const handles = new Set(members.map((member) => member.slice(0, HANDLE_LENGTH)))
-        const fresh = [...handles].filter((handle) => !seen.has(handle))
-        for (const handle of fresh) seen.add(handle)
-        if (fresh.length > 0) yield fresh
-      }
+    for await (const members of this.#server.members(this.#keys.principal(principal))) {
+      const handles = new Set(members.map((member) => member.slice(0, HANDLE_LENGTH)))
+      const fresh = [...handles].filter((handle) => !seen.has(handle))
+      for (const handle of fresh) seen.add(handle)
+      if (fresh.length > 0) yield fresh
     }
   }
 }

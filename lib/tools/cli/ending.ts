@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { StoreDamagedError } from '../../errors.js'
 import { isHandle } from '../../record/handle.js'
-import { isListed, recordsOf } from '../../session/records-of.js'
+import { isListed, recordsToEnd } from '../../session/records-of.js'
 import type { SessionStore } from '../../store/session-store.js'
 import {
   abortable,
@@ -89,7 +89,7 @@ async function revokeAll(store: SessionStore, principal: string): Promise<number
   const note = (handle: string): void => {
     unreadable.push(handle)
   }
-  for await (const records of recordsOf(store, principal, note)) {
+  for await (const records of recordsToEnd(store, principal, note)) {
     await Promise.all(records.map((record) => store.destroy(record)))
     await Promise.all(unreadable.map((handle) => store.discard?.(handle, principal)))
     revoked += records.length + unreadable.splice(0).length
