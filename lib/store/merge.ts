@@ -1,5 +1,6 @@
+import { SessionTooLargeError } from '../errors.js'
 import { type Expiry, isSameExpiry } from '../record/expiry.js'
-import type { SessionRecord } from '../record/record.js'
+import { entrySize, type SessionRecord } from '../record/record.js'
 import type { SessionChanges } from './session-store.js'
 
 /** What is stored of a session, as far as a request knows that has its record. */
@@ -90,4 +91,31 @@ function mergeExpiry(stored: SessionRecord, record: SessionRecord, known: Shared
   } else if (isSameExpiry(stored.expiry, known.expiry)) {
     stored.expiresAt = Math.max(stored.expiresAt, record.expiresAt)
   }
+}
+
+/**
+ * To be asked before changes are made of what is stored, which others may have filled meanwhile.
+ *
+ * @throws {SessionTooLargeError} if they would take a session over its limit
+ */
+export function requireRoom(stored: SessionRecord, changes: SessionChanges, limit: number): void {
+  let { size } = stored
+  for (const [key, text] of changes) {
+    const previous = stored.data.get(key)
+    if (previous !== undefined) size -= entrySize(key, previous)
+    if (text !== undefined) size += entrySize(key, text)
+  }
+  checkGrowth(size, stored.size, changes, limit)
+}
+
+/** @throws {SessionTooLargeError} if a session is over its limit, and larger than before */
+export function checkGrowth(
+  size: number,
+  before: number,
+  changes: SessionChanges,
+  limit: number
+): void {
+  if (size <= limit || size <= before) return
+  const [key = ''] = [...changes].find(([, text]) => text !== undefined) ?? []
+  throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
 }

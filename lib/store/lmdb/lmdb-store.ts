@@ -97,7 +97,7 @@ export class LmdbStore implements SessionStore {
       if (damage !== null) this.#quarantine.put(handle, damage.reason)
     })
     this.#reader = new RecordReader(database, this.#recent, context)
-    this.#writer = new RecordWriter(this.#commit, context.now)
+    this.#writer = new RecordWriter(this.#commit, context)
     this.#leases = new Leases(database)
     this.#reaper = new Reaper(database, this.#commit, this.#leases, context.now)
     if (!readOnly) await warnIfExposed(database.path, 'database', context.log)

@@ -1,8 +1,15 @@
 import type { SessionRecord } from '../../record/record.js'
 import { IndexedRecord } from '../format/indexed-record.js'
 import { inOrder } from '../in-order.js'
-import { knownOf, mergeChanges, mergeInto, type SharedKnown } from '../merge.js'
-import type { SessionChanges } from '../session-store.js'
+import {
+  checkGrowth,
+  knownOf,
+  mergeChanges,
+  mergeInto,
+  requireRoom,
+  type SharedKnown
+} from '../merge.js'
+import type { SessionChanges, StoreContext } from '../session-store.js'
 import type { GroupCommit } from './group-commit.js'
 import { LmdbRecord } from './lmdb-record.js'
 import type { StoredSession } from './stored-session.js'
@@ -15,10 +22,12 @@ const NO_CHANGES: SessionChanges = new Map()
 export class RecordWriter {
   readonly #commit: GroupCommit
   readonly #now: () => number
+  readonly #maxRecordSize: number
 
-  constructor(commit: GroupCommit, now: () => number) {
+  constructor(commit: GroupCommit, { now, maxRecordSize = Infinity }: StoreContext) {
     this.#commit = commit
     this.#now = now
+    this.#maxRecordSize = maxRecordSize
   }
 
   save(record: LmdbRecord, changes: SessionChanges | null): Promise<void> {
@@ -26,6 +35,7 @@ export class RecordWriter {
       if (record.known === null) return putFirst(record, session)
       const stored = this.#alive(record, session)
       if (stored === null) return () => markDestroyed(record)
+      requireRoom(stored, changes ?? NO_CHANGES, this.#maxRecordSize)
       session.touch()
       return merge(stored, record, record.known, changes ?? NO_CHANGES)
     })
@@ -45,6 +55,7 @@ export class RecordWriter {
       const found = stored.data.get(key)
       const isExpected = found === expected
       if (isExpected) {
+        requireRoom(stored, new Map([[key, text]]), this.#maxRecordSize)
         stored.apply(key, text)
         session.touch()
       }
@@ -71,6 +82,7 @@ export class RecordWriter {
         if (stored === null || from.known === null) return () => markDestroyed(from)
         const target = new IndexedRecord(to)
         mergeInto(target, stored, to, from.known, keep)
+        checkGrowth(target.size, Math.max(to.size, stored.size), to.data, this.#maxRecordSize)
         old.moveTo(to.handle, this.#now() + HOUR)
         fresh.put(target)
         const { birth } = fresh

@@ -1,7 +1,6 @@
-import { SessionTooLargeError } from '../../errors.js'
 import type { SessionRecord } from '../../record/record.js'
 import { inOrder } from '../in-order.js'
-import { type Known, knownOf, mergeChanges } from '../merge.js'
+import { type Known, knownOf, mergeChanges, requireRoom } from '../merge.js'
 import type { SessionChanges } from '../session-store.js'
 import { changedBeginning } from './beginning.js'
 import { decodeSession, encodeSession, type Filing, type StoredSession } from './codec.js'
@@ -61,9 +60,8 @@ export class RecordWriter {
             return { done: { stored: version.text, value: found }, text: version.text }
           }
           if (!swapped) return versions.current(record)
-          const before = session.record.size
+          requireRoom(session.record, change, maxRecordSize)
           session.record.apply(key, text)
-          checkSize(session.record, before, change, maxRecordSize)
           const written = await this.#swap(version)
           return 'found' in written
             ? written
@@ -138,11 +136,10 @@ export class RecordWriter {
       async (version) => {
         const stored = version.session.record
         const known = knownBy(record, version)
-        const before = stored.size
         const { createdAt, expiry, principal, metadata } = record
         own = { createdAt, expiry, principal, metadata }
+        requireRoom(stored, changes, maxRecordSize)
         mergeChanges(stored, record, known, changes)
-        checkSize(stored, before, changes, maxRecordSize)
         return this.#swap(version, stale)
       }
     )
@@ -219,18 +216,6 @@ export function knownBy(record: RedisRecord, { session, text }: Version): Known 
     record.known = knownOf(began.record)
   }
   return record.known
-}
-
-/** @throws {SessionTooLargeError} if a change takes a session over its limit */
-export function checkSize(
-  stored: SessionRecord,
-  before: number,
-  changes: SessionChanges,
-  limit: number
-): void {
-  if (stored.size <= limit || stored.size <= before) return
-  const [key = ''] = [...changes].find(([, text]) => text !== undefined) ?? []
-  throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
 }
 
 function hasMark(stored: string, mark: string): boolean {

@@ -1,10 +1,10 @@
 import { SessionRecord } from '../../record/record.js'
 import { pause } from '../../timers.js'
 import { inOrder } from '../in-order.js'
-import { knownOf, mergeInto } from '../merge.js'
+import { checkGrowth, knownOf, mergeInto } from '../merge.js'
 import { isRefusal } from './client.js'
 import { encodeMoved, encodeSession, type Filing } from './codec.js'
-import { checkSize, knownBy, type Writing } from './record-writer.js'
+import { knownBy, type Writing } from './record-writer.js'
 import type { RedisRecord } from './redis-record.js'
 import { type Attempt, newBirth, type Version } from './session-versions.js'
 
@@ -103,7 +103,8 @@ export class Renewals {
   > {
     const { server, keys, lists, marks, now, maxRecordSize } = this.#writing
     const { old, fresh, filings } = renewal
-    checkSize(record, Math.max(fresh.size, version.session.record.size), fresh.data, maxRecordSize)
+    const before = Math.max(fresh.size, version.session.record.size)
+    checkGrowth(record.size, before, fresh.data, maxRecordSize)
     const own = marks.after([])
     // Each attempt has an entry of its own: who ends what the last one stored takes out that one's.
     const filing = await lists.file(record, null, own[0])

@@ -146,32 +146,3 @@ test('exclusive routes work on what the request before has stored', async (t) =>
   await Promise.all(Array.from({ length: 20 }, () => one.inject({ url: '/', cookies })))
   t.equal((await one.inject({ url: '/', cookies })).body, '21')
 })
-
-test('what parallel requests set together stays within the size limit', async (t) => {
-  const { one, other, lines } = await pair(t, { maxRecordSize: 20_000 })
-  for (const app of [one, other]) {
-    app.get<{ Params: { key: string } }>('/set/:key', async ({ session, params }) =>
-      session.set(params.key, 'x'.repeat(3000))
-    )
-    app.get<{ Params: { key: string } }>('/update/:key', async ({ session, params }) => {
-      await session.update(params.key, () => 'x'.repeat(3000))
-    })
-  }
-  const { id, handle } = await begin(one, (session) => session.set('a', 1))
-  const responses = await Promise.all(
-    Array.from({ length: 40 }, (_, at) =>
-      (at % 2 ? one : other).inject({
-        url: `/${at % 3 ? 'set' : 'update'}/key${at}`,
-        cookies: { id }
-      })
-    )
-  )
-  const stored = await other.sessions.get(handle)
-  const acknowledged = responses.filter(({ statusCode }) => statusCode === 200).length
-  t.equal(acknowledged, 6, 'as many as there is room for')
-  t.equal(stored?.entries().length, acknowledged + 1, 'and each of them is stored')
-  for (const response of responses) {
-    if (response.statusCode !== 200) t.match(response.json(), { code: 'SLED_SESSION_TOO_LARGE' })
-  }
-  t.notMatch(lines.join(''), 'xxx')
-})
