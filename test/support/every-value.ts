@@ -23,3 +23,6 @@ export const EVERY_VALUE: Record<string, unknown> = {
   '\0nul': 'a key that begins with NUL',
   prototype: { ['__proto__']: 1 }
 }
+
+/** So long that it is kept apart from its record. */
+export const LARGE_VALUE = 'large'.repeat(600)

@@ -1,6 +1,4 @@
-import { cp, readdir } from 'node:fs/promises'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { readdir } from 'node:fs/promises'
 import Fastify from 'fastify'
 import { type Test, test } from 'tap'
 import { type Session, sledSession } from '../../../lib/index.js'
@@ -11,6 +9,7 @@ import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
 import { createApp, TestClock, temporaryFolder } from '../../support/app.js'
 import { startChild } from '../../support/child.js'
 import { EVERY_VALUE, FIXTURE_TIME } from '../../support/every-value.js'
+import { formatFixture } from '../../support/format-fixture.js'
 import { countingMigration, TEST_LOG } from '../../support/migration.js'
 import {
   countKind,
@@ -20,17 +19,8 @@ import {
   withDatabase
 } from '../../support/rocksdb.js'
 
-/** A copy, as opening a database changes its files. */
-async function fixture(t: Test, format: number): Promise<string> {
-  const path = join(await temporaryFolder(t), 'storage')
-  await cp(fileURLToPath(new URL(`../../fixtures/format-${format}`, import.meta.url)), path, {
-    recursive: true
-  })
-  return path
-}
-
 test('a database of format 1 becomes one of format 2 by one write, and no other entry changes', async (t) => {
-  const path = await fixture(t, 1)
+  const path = await formatFixture(t, 1)
   const before = await readDatabase(path)
   const { db, traffic } = await openApplicationDatabase(path)
   traffic.failing = 'write'
@@ -53,7 +43,7 @@ test('a database of format 1 becomes one of format 2 by one write, and no other 
 })
 
 test('a database of format 1 opens, and each kind of value, expiry and entry is there', async (t) => {
-  const path = await fixture(t, 1)
+  const path = await formatFixture(t, 1)
   t.equal(countKind(await readDatabase(path), 4), 1, 'the quarantined record too')
   const clock = new TestClock()
   clock.time = FIXTURE_TIME
@@ -85,7 +75,7 @@ test('a database of format 1 opens, and each kind of value, expiry and entry is 
 })
 
 test('a database of format 1 becomes one of the present format, and is written on', async (t) => {
-  const path = await fixture(t, 1)
+  const path = await formatFixture(t, 1)
   const cookie = 'id=uXnXR9o_nUc9cgzk1FBewez_vNSXfKtrgPZ2ODJssqU'
   const big = 'x'.repeat(5000)
   const expected = { ...EVERY_VALUE, big }
@@ -117,7 +107,7 @@ async function refused(t: Test, path: string, code: string, message: RegExp): Pr
 }
 
 test('a newer format is refused, and so is a backup of one; nothing is changed', async (t) => {
-  const path = await fixture(t, 1)
+  const path = await formatFixture(t, 1)
   const copy = { kind: 'backup', complete: true, startedAt: '', completedAt: '' }
   for (const meta of [{ format: 3 }, { format: 3, copy }]) {
     await withDatabase(path, (db) => putRaw(db, META_KEY, Buffer.from(JSON.stringify(meta))))
@@ -126,7 +116,7 @@ test('a newer format is refused, and so is a backup of one; nothing is changed',
 })
 
 test('a format entry that cannot be read is a clear error', async (t) => {
-  const path = await fixture(t, 1)
+  const path = await formatFixture(t, 1)
   for (const text of ['', '{', 'null', '7', '[]', '{"format":"1"}', '{"format":0}', '\xff\xfe']) {
     await withDatabase(path, (db) => putRaw(db, META_KEY, Buffer.from(text, 'latin1')))
     await refused(t, path, 'SLED_SESSION_FORMAT_UNREADABLE', /entry that cannot be read.*verify/)
@@ -145,7 +135,7 @@ test('a column family with keys of others is refused, not adopted', async (t) =>
 })
 
 test('a migration rewrites each entry once, and notes that it is done', async (t) => {
-  const path = await fixture(t, 1)
+  const path = await formatFixture(t, 1)
   const before = await readDatabase(path)
   const migrate = async (migrations = [countingMigration()]): Promise<void> => {
     const connection = await openDatabase(path, 'session', 1 << 20)
@@ -175,7 +165,7 @@ test('a migration rewrites each entry once, and notes that it is done', async (t
 })
 
 test('a migration that is killed goes on where it was', async (t) => {
-  const path = await fixture(t, 1)
+  const path = await formatFixture(t, 1)
   const ENTRIES = 3000
   await withDatabase(path, async (db) => {
     const batch = db.write({ autoDestroy: true })
