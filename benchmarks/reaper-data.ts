@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { setTimeout } from 'node:timers/promises'
 import { handleOf } from '../lib/record/handle.js'
 import type { SessionRecord } from '../lib/record/record.js'
-import { expiryKey, handleIn, recordKey, recordRange } from '../lib/store/format/keys.js'
+import { handleIn, principalKey, recordRange } from '../lib/store/format/keys.js'
 import { decodeRecord } from '../lib/store/format/record-codec.js'
 import type { RocksDatabase } from '../lib/store/rocksdb/engine/binding.js'
 import { type OpenColumnFamily, openDatabase } from '../lib/store/rocksdb/engine/database.js'
@@ -77,17 +77,18 @@ function record(store: RocksDBStore, index: number, deadline: number): SessionRe
 
 /**
  * What tower-sessions-sled-store does: looks at each record there is, and deletes those that are
- * past their time.
+ * past their time. What the expiry index has of them is not its work: the next run of the reaper
+ * clears that away.
  */
 export async function scan(db: RocksDatabase, now: number): Promise<number> {
   let deleted = 0
   for await (const { key, value } of db.iterator(recordRange(), { capacity: 1024 })) {
     const handle = handleIn(key)
-    const { expiresAt, indexedAt } = decodeRecord(handle, value, key)
+    const { expiresAt, principal } = decodeRecord(handle, value, key)
     if (expiresAt > now) continue
     const batch = db.write({ autoDestroy: true })
-    batch.tryDelete(recordKey(handle))
-    if (indexedAt !== null) batch.tryDelete(expiryKey(indexedAt, handle))
+    batch.tryDelete(key)
+    if (principal !== null) batch.tryDelete(principalKey(principal, handle))
     await batch.flush()
     deleted++
   }
