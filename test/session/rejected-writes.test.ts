@@ -87,6 +87,7 @@ class World {
     this.#planned = round.requests
     this.#done = []
     const fates = {
+      begin: [] as boolean[],
       write: [...round.writes],
       read: [...round.reads],
       iterator: [...round.iterators]

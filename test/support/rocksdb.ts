@@ -44,7 +44,8 @@ export async function putRaw(db: RocksDatabase, key: Buffer, value: Buffer | nul
   await batch.flush()
 }
 
-type Access = 'write' | 'read' | 'iterator'
+/** `begin` is where a batch of writes begins, which fails while the database is closed. */
+type Access = 'begin' | 'write' | 'read' | 'iterator'
 
 /** What was asked of a database. */
 export interface Traffic {
@@ -89,6 +90,7 @@ function spy(family: RocksDatabase, traffic: Traffic): RocksDatabase {
     if (traffic.held?.what === what) await traffic.held.until
   }
   family.write = (options) => {
+    failIf('begin')
     traffic.writes++
     const batch = write.call(family, options)
     const { flush } = batch

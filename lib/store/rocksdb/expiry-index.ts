@@ -66,11 +66,14 @@ export class ExpiryIndex {
   /** Writes all that was asked for since the last batch, and tells the records where they are. */
   writeTo(batch: RocksWriteBatch): void {
     // What leaves an entry may be what comes into one of the same key.
-    for (const key of this.#removed) batch.tryDelete(key)
+    const removed = this.#removed
+    const records = this.#records
+    // First of all: what makes one batch fail must not fail each that follows.
     this.#removed = []
-    if (this.#records.length === 0) return
-    for (const records of together(this.#records, this.#now())) this.#put(records, batch)
     this.#records = []
+    for (const key of removed) batch.tryDelete(key)
+    if (records.length === 0) return
+    for (const group of together(records, this.#now())) this.#put(group, batch)
   }
 
   /** Notes that a session has ended. Returns the key of the entry that none is left in, if so. */

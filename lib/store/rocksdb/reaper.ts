@@ -43,7 +43,8 @@ export interface ReaperActions {
   find(handle: string): Promise<LiveRecord | null>
   expire(record: LiveRecord): Promise<void>
   refile(record: LiveRecord): Promise<void>
-  removeEntry(key: Buffer): Promise<void>
+  /** Unless one of these sessions, which it led to, is given up before that is written. */
+  removeEntry(key: Buffer, sessions: readonly LiveRecord[]): Promise<void>
   /** Resolves when the writes under way are through. */
   settled(): Promise<void>
 }
@@ -203,8 +204,7 @@ export class Reaper {
     const { now, log, expire, refile, removeEntry } = this.#actions
     const { key, time, handles, sound } = entry
     const writes: Promise<void>[] = []
-    // What a session has to itself goes with its own write.
-    const alone = sound && handles.length === 1
+    const sessions: LiveRecord[] = []
     let remove = true
     if (!sound) log.error({ sessions: handles.length }, CORRUPT)
     for (const record of found) {
@@ -220,17 +220,18 @@ export class Reaper {
         this.noteFiled(time)
         continue
       }
-      if (record === null || record.destroyed) continue
+      if (record === null) continue
       // It was moved. Where nothing is certain, a session is rather filed twice.
       if (record.indexedAt !== time && sound) continue
+      sessions.push(record)
+      if (record.destroyed) continue
       // Not `until`: the clock may have been set back since the run began.
       const lives = record.expiresAt > now()
       tally[lives ? 'refiled' : 'deleted']++
-      if (alone) remove = false
-      else record.indexedAt = null
+      record.indexedAt = null
       writes.push(lives ? refile(record) : expire(record))
     }
-    if (remove) writes.push(removeEntry(key))
+    if (remove) writes.push(removeEntry(key, sessions))
     return writes
   }
 }

@@ -1,7 +1,13 @@
 import { StoreUnavailableError } from '../../errors.js'
 import type { SessionRecord } from '../../record/record.js'
 import { filePrincipal, type IndexWriter } from '../format/indexes.js'
-import { principalKey, quarantinedPartKey, quarantineKey, recordKey } from '../format/keys.js'
+import {
+  principalKey,
+  quarantinedPartKey,
+  quarantineKey,
+  recordKey,
+  timeIn
+} from '../format/keys.js'
 import { type Parts, type PartWriter, removeParts, writeParts } from '../format/parts.js'
 import { encodeRecord } from '../format/record-codec.js'
 import type { RecordCache } from './cache.js'
@@ -63,17 +69,18 @@ export class RecordWriter {
     return this.#enqueue(record)
   }
 
-  /** Files a record under its real deadline. */
-  refile(record: LiveRecord): Promise<void> {
-    this.#index.leave(record)
-    record.indexedAt = null
-    return this.#enqueue(record)
-  }
-
-  /** Removes an entry of the expiry index. */
-  removeEntry(key: Buffer): Promise<void> {
+  /**
+   * Removes an entry of the expiry index.
+   *
+   * @param sessions those that it leads to, and that are moved or deleted with the same batch
+   */
+  removeEntry(key: Buffer, sessions: readonly LiveRecord[] = []): Promise<void> {
     return this.#add(
-      () => this.#index.remove(key),
+      () => {
+        // What is given up meanwhile is not written, and stays where it is filed.
+        if (sessions.every(({ failure }) => failure === null)) this.#index.remove(key)
+        else this.#listener.filed(timeIn(key))
+      },
       () => {}
     )
   }

@@ -259,8 +259,8 @@ export class RocksDBStore implements SessionStore {
       writes: () => this.#commit.writes,
       find: (handle) => this.#live.findUnasked(handle),
       expire: (record) => this.#writer.destroy(record),
-      refile: (record) => this.#writer.refile(record),
-      removeEntry: (key) => this.#writer.removeEntry(key),
+      refile: (record) => this.#writer.save(record),
+      removeEntry: (key, sessions) => this.#writer.removeEntry(key, sessions),
       settled: () => this.#commit.settled()
     })
   }

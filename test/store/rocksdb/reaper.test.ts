@@ -331,5 +331,5 @@ test('a session that is written all the time is left to the next run, and so is 
   t.same(done.splice(0), ['settled'])
   record.writing = 0
   t.equal(await reaper.run(), 1)
-  t.same(done, ['expire'])
+  t.same(done, ['expire', 'remove'])
 })
