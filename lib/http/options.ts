@@ -1,5 +1,5 @@
 import { InvalidOptionError } from '../errors.js'
-import { checkExpiry, type Duration, type Expiry, onSessionEnd } from '../record/expiry.js'
+import { checkedExpiry, type Duration, type Expiry, onSessionEnd } from '../record/expiry.js'
 import {
   anyObject,
   bytes,
@@ -240,9 +240,8 @@ function secure(value: unknown, name: string): SecureOption {
 
 function expiry(value: unknown, name: string): Expiry {
   try {
-    checkExpiry(value as Expiry)
+    return checkedExpiry(value)
   } catch (error) {
-    refuse(name, `is wrong: ${(error as Error).message}`)
+    return refuse(name, `is wrong: ${(error as Error).message}`)
   }
-  return value as Expiry
 }

@@ -61,17 +61,16 @@ const UNITS = new Map<string, number>([
 ])
 
 /**
- * For expiries that come from a caller and may be anything.
+ * The expiry that a caller gives, who may give anything: a copy, which nobody can change.
  *
- * @throws {InvalidExpiryError} unless it is one that the functions above make
+ * @throws {InvalidExpiryError} unless it is as the functions above make it
  */
-export function checkExpiry(expiry: Expiry): void {
-  const given: { kind?: unknown; milliseconds?: unknown; at?: unknown } = Object(expiry)
-  if (given.kind === 'session-end') return
-  if (given.kind === 'inactivity') toMilliseconds(given.milliseconds as number)
-  else if (given.kind !== 'date-time' || !isTime(given.at)) {
-    throw new InvalidExpiryError('it must come from onSessionEnd(), onInactivity() or atDateTime()')
-  }
+export function checkedExpiry(expiry: unknown): Expiry {
+  const { kind, milliseconds, at }: Record<string, unknown> = Object(expiry)
+  if (kind === 'session-end') return SESSION_END
+  if (kind === 'inactivity' && typeof milliseconds === 'number') return onInactivity(milliseconds)
+  if (kind === 'date-time' && isTime(at)) return Object.freeze({ kind, at })
+  throw new InvalidExpiryError('it must come from onSessionEnd(), onInactivity() or atDateTime()')
 }
 
 export function isSameExpiry(one: Expiry | null, other: Expiry | null): boolean {
@@ -84,12 +83,15 @@ export function amountOf(expiry: Expiry | null): number {
   return expiry?.kind === 'date-time' ? expiry.at : 0
 }
 
-/** The expiry that is stored as this kind and this number; `null` if there is none such. */
+/**
+ * The expiry that is stored as this kind and this number; `null` if there is none such. Frozen, as
+ * all that have the record are handed this one object.
+ */
 export function expiryOf(kind: unknown, amount: unknown): Expiry | null {
   if (kind === 'session-end') return SESSION_END
-  if (kind === 'date-time') return isTime(amount) ? { kind, at: amount } : null
+  if (kind === 'date-time') return isTime(amount) ? Object.freeze({ kind, at: amount }) : null
   const isInactivity = kind === 'inactivity' && typeof amount === 'number' && amount > 0
-  return isInactivity ? { kind, milliseconds: amount } : null
+  return isInactivity ? Object.freeze({ kind, milliseconds: amount }) : null
 }
 
 function isTime(at: unknown): at is number {

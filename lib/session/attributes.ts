@@ -1,12 +1,12 @@
-import { checkExpiry, type Expiry, isSameExpiry } from '../record/expiry.js'
+import { checkedExpiry, type Expiry, isSameExpiry } from '../record/expiry.js'
 import { notesOf } from '../record/notes.js'
 import { noteActivity } from './activity.js'
 import { tellIfCapped } from './limits.js'
 import { type Holder, type HolderChange, isLeft, isLogin } from './login.js'
 import type { UnitOfWork } from './unit-of-work.js'
 
-export function setExpiry(work: UnitOfWork, expiry: Expiry): void {
-  checkExpiry(expiry)
+export function setExpiry(work: UnitOfWork, given: Expiry): void {
+  const expiry = checkedExpiry(given)
   const record = work.own()
   work.edit().setsExpiry = true
   if (work.isClean && isSameExpiry(record.expiry, expiry)) return
