@@ -74,6 +74,12 @@ export class ExpressSessions {
     return sessions
   }
 
+  async count(): Promise<number> {
+    let count = 0
+    for await (const _ of this.#store.records()) count++
+    return count
+  }
+
   async handles(): Promise<string[]> {
     const handles: string[] = []
     for await (const record of this.#store.records()) handles.push(record.handle)

@@ -137,11 +137,8 @@ export function createExpressStore(
     }
 
     length(callback?: ExpressCallback<number>) {
-      return answer(
-        callback,
-        // Not by the store's count, which may include expired sessions.
-        sessions.handles().then(({ length }) => length)
-      )
+      // Not by the store's count, which may include expired sessions.
+      return answer(callback, sessions.count())
     }
 
     ids(callback?: ExpressCallback<string[]>) {
