@@ -3,8 +3,9 @@ import Fastify from 'fastify'
 import { type Test, test } from 'tap'
 import { type Session, sledSession } from '../../../lib/index.js'
 import { META_KEY, recordKey } from '../../../lib/store/format/keys.js'
-import { openDatabase } from '../../../lib/store/rocksdb/engine/database.js'
+import { openDatabase, openReadOnly } from '../../../lib/store/rocksdb/engine/database.js'
 import { upgradeFormat } from '../../../lib/store/rocksdb/format/migrations.js'
+import { RocksDBStore } from '../../../lib/store/rocksdb/rocksdb-store.js'
 import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
 import { createApp, TestClock, temporaryFolder } from '../../support/app.js'
 import { startChild } from '../../support/child.js'
@@ -93,6 +94,23 @@ test('a database of format 1 becomes one of the present format, and is written o
   t.match(JSON.parse(String(entries[0]?.[1])), { format: 2, migrated: [{ to: 2 }] })
   t.equal(countKind(entries, 7), 1, 'a large value is kept apart')
   t.match(await withDatabase(path, (db) => verify(db)), { problems: 0, records: 4, quarantined: 1 })
+})
+
+test('whoever only looks sees a database of format 1, or a backup of one, and changes nothing', async (t) => {
+  const copy = { kind: 'backup', complete: true, startedAt: '', completedAt: '' }
+  for (const meta of [{ format: 1 }, { format: 1, copy }]) {
+    const path = await formatFixture(t, 1)
+    await withDatabase(path, (db) => putRaw(db, META_KEY, Buffer.from(JSON.stringify(meta))))
+    const before = await readDatabase(path)
+    const store = new RocksDBStore({ connect: () => openReadOnly(path, 'session'), cacheBytes: 1 })
+    await store.open({ now: () => FIXTURE_TIME, log: TEST_LOG })
+    const principals: (string | null)[] = []
+    for await (const { principal } of store.records()) principals.push(principal)
+    await store.close()
+    t.equal(principals.length, 4)
+    t.ok(principals.includes('Zoë'))
+    t.same(await readDatabase(path), before)
+  }
 })
 
 async function refused(t: Test, path: string, code: string, message: RegExp): Promise<void> {

@@ -15,7 +15,7 @@ export const FORMAT_VERSION = 2
  * @throws {FormatUnreadableError} if it is not this plugin's, or its format cannot be told
  */
 export async function checkFormat(
-  { db, path, columnFamily, readOnly }: OpenColumnFamily,
+  { db, path, columnFamily }: OpenColumnFamily,
   known = FORMAT_VERSION
 ): Promise<FormatMeta | null> {
   const bytes = await db.get(META_KEY)
@@ -26,13 +26,6 @@ export async function checkFormat(
   const meta = parseMeta(bytes)
   if (meta === null) throw unreadable(path, columnFamily, 'a format entry that cannot be read')
   if (meta.format > known) throw new FormatUnsupportedError(path, meta.format, known)
-  if (meta.format < known && readOnly) {
-    throw new FormatUnreadableError(
-      path,
-      `in the column family "${columnFamily}", but in the older format ${meta.format}`,
-      'Open it once to write, as a server does: that migrates it.'
-    )
-  }
   return meta
 }
 
