@@ -42,7 +42,7 @@ interface Answer {
 /** One server after the other on one database, each killed under load and followed by a look. */
 export class CrashRun {
   readonly #lifetime: Lifetime
-  readonly #env: { STORAGE: string; DURABILITY: string }
+  readonly #env: { STORAGE: string; DURABILITY: string; TOUCH_INTERVAL: string }
   #visitors: Visitor[] = []
   /** Cookies of sessions that were ended, and must stay so. */
   #dead: string[] = []
@@ -50,7 +50,8 @@ export class CrashRun {
 
   constructor(lifetime: Lifetime, path: string, durability: 'process' | 'power') {
     this.#lifetime = lifetime
-    this.#env = { STORAGE: path, DURABILITY: durability }
+    // Each visit is worth a write in the background, which goes out before the reaper's next run.
+    this.#env = { STORAGE: path, DURABILITY: durability, TOUCH_INTERVAL: '1' }
   }
 
   /** Starts a server, checks what the one before had acknowledged, puts it under load, kills it. */
@@ -103,10 +104,20 @@ export class CrashRun {
     const steps = 1 + randomInt(12)
     for (let step = 0; step < steps; step++) {
       const draw = randomInt(100)
-      if (visitor.cookie === '' || draw < 70) await this.#count(url, visitor)
-      else if (draw < 90) await this.#login(url, visitor)
-      else return this.#logOut(url, visitor)
+      const look = this.#look(url, visitor)
+      if (visitor.cookie === '' || draw < 50) await this.#count(url, visitor)
+      else if (draw < 70) await this.#login(url, visitor)
+      else if (draw < 80) return this.#logOut(url, visitor)
+      await look
     }
+  }
+
+  /** Alone, or beside what changes or ends the session: its touch must undo nothing of that. */
+  async #look(url: string, { cookie }: Visitor): Promise<void> {
+    if (cookie === '') return
+    // Whether the server is gone, the change beside it tells.
+    const answer = await this.#ask(`${url}/read`, cookie).catch(() => null)
+    if (answer?.whole === false) this.#lose('half a session is seen')
   }
 
   /** Several at once, so that their changes share records and groups. */
