@@ -61,7 +61,10 @@ export class LiveRecords {
 
   /** What is in memory. */
   recall(handle: string): LiveRecord | undefined {
-    return this.#cache.get(handle) ?? this.#cache.recall(handle)
+    const record = this.#cache.get(handle)
+    if (record !== undefined) return record
+    // What is packed is found by bytes, for which another text may stand as well.
+    return isHandle(handle) ? this.#cache.recall(handle) : undefined
   }
 
   /** The live record, whether it is past its time or not. */

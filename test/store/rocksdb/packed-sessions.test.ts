@@ -94,6 +94,24 @@ test('a session that was packed is there at once, as it was in memory', async (t
   t.equal(misses, 0)
 })
 
+test('no text but its handle finds a session that is packed, nor takes it out of memory', async (t) => {
+  const opened = await openSmall(t)
+  const { store } = opened
+  const id = createSessionId()
+  await stored(opened, id)
+  await pack(opened)
+  const handle = handleOf(id)
+  const standard = Buffer.from(handle, 'base64url').toString('base64')
+  const others = ['', handle.slice(1), `${handle}=`, `${handle}zz`, standard]
+  const last = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  others.push(`${handle.slice(0, -1)}${last[last.indexOf(handle.at(-1) as string) + 1]}`)
+  for (const other of others) t.equal(await store.loadByHandle(other), null, other)
+  const misses = await missesDuring(store, async () => {
+    t.equal(textOf(await store.loadByHandle(handle)), 'first')
+  })
+  t.equal(misses, 0)
+})
+
 test('who still has the object of a packed session shares it with all others', async (t) => {
   const opened = await openSmall(t)
   const { store } = opened
