@@ -173,6 +173,9 @@ test('nothing is packed that is not what the store has', async (t) => {
     destroyed: { destroyed: true },
     'never stored, or about to be filed': { indexedAt: null },
     'not filed under its principal yet': { principal: 'ann' },
+    'with a stored part that its data does not have': {
+      parts: new Map([['long', { number: 1, checksum: 0, text: 'x' }]])
+    },
     'with unsaved changes': {
       [SESSION_NOTES]: Object.assign(new RecordNotes(record()), { revision: 1 })
     }

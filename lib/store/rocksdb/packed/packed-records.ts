@@ -100,6 +100,13 @@ function isStored(record: LiveRecord): boolean {
     !record.destroyed &&
     record.indexedAt !== null &&
     record.indexedPrincipal === record.principal &&
-    (notes === null || notes.revision === notes.storedRevision)
+    (notes === null || notes.revision === notes.storedRevision) &&
+    hasItsParts(record)
   )
+}
+
+/** A value that a request has taken back may have been stored meanwhile, by another one's write. */
+function hasItsParts({ data, parts }: LiveRecord): boolean {
+  for (const [key, { text }] of parts ?? []) if (data.get(key) !== text) return false
+  return true
 }
