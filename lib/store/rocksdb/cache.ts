@@ -5,6 +5,8 @@ import type { LiveRecord } from './live-record.js'
 import { PackedRecords } from './packed/packed-records.js'
 
 const TURNS_PER_EVICTION = 256
+/** Packing so much at once takes about a millisecond. */
+const BYTES_PER_EVICTION = 1024 * 1024
 /** At most so much of the memory is for packed records: those in use need some as objects. */
 const PACKED_PART = 9 / 10
 
@@ -156,10 +158,12 @@ export class RecordCache {
   /** Looks at a bounded number of records; true if it got somewhere and more is to be done. */
   #evict(): boolean {
     let progress = false
-    for (let turns = 0; turns < TURNS_PER_EVICTION; turns++) {
+    let packed = 0
+    for (let turns = 0; turns < TURNS_PER_EVICTION && packed < BYTES_PER_EVICTION; turns++) {
       const record = this.#hand
       if (record === null || this.bytes <= this.#limit) return false
       if (!record.pinned && !record.used) {
+        packed += record.cachedWeight ?? 0
         this.#remove(record)
         this.#evicted.add(record)
         this.#packed.put(record)

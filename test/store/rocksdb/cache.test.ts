@@ -50,6 +50,23 @@ test('it stays below its bytes, and drops what was not used first', async (t) =>
   )
 })
 
+test('few large records are packed in one turn', async (t) => {
+  const cache = new RecordCache(8 * 1024 * 1024)
+  const records = Array.from({ length: 256 }, () => record(60_000))
+  for (const one of records) {
+    Object.assign(one, { used: false, asked: true, indexedAt: 0 })
+    cache.add(one)
+  }
+  const objects = (): number => records.filter(({ handle }) => cache.get(handle)).length
+  let most = 0
+  for (let before = objects(); cache.bytes > 8 * 1024 * 1024; before = objects()) {
+    await turn()
+    most = Math.max(most, before - objects())
+  }
+  t.ok(most > 0 && most <= 20, `${most} of 256`)
+  t.ok(cache.size > objects(), 'they are packed')
+})
+
 test('a record that is queued or being written is never dropped', async (t) => {
   const cache = new RecordCache(1)
   const [queued, writing, free] = [record(), record(), record()]
