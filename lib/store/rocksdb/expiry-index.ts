@@ -17,7 +17,8 @@ const REMEMBERED = 8192
 
 /** An entry that several sessions share. */
 interface Group {
-  readonly key: Buffer
+  /** Its key, in Latin-1: as a small Buffer it would keep a whole pool of others in memory. */
+  readonly key: string
   /** How many of them have not ended yet, as far as it was seen. */
   left: number
 }
@@ -82,7 +83,7 @@ export class ExpiryIndex {
     if (group === undefined) return null
     this.#forget(handle)
     group.left--
-    return group.left === 0 ? group.key : null
+    return group.left === 0 ? Buffer.from(group.key, 'latin1') : null
   }
 
   #put(records: readonly LiveRecord[], batch: RocksWriteBatch): void {
@@ -98,7 +99,7 @@ export class ExpiryIndex {
     const key = expiryGroupKey(time, this.#unique)
     const handles = records.map(({ handle }) => handle)
     batch.tryPut(key, encodeGroup(handles, key))
-    this.#remember(handles, { key, left: handles.length })
+    this.#remember(handles, { key: key.toString('latin1'), left: handles.length })
   }
 
   #remember(handles: readonly string[], group: Group): void {

@@ -1,6 +1,10 @@
 import { test } from 'tap'
 import type { SessionRecord } from '../../../lib/index.js'
+import type { RocksWriteBatch } from '../../../lib/store/rocksdb/engine/binding.js'
+import { ExpiryIndex } from '../../../lib/store/rocksdb/expiry-index.js'
+import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
 import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
+import { collectGarbage } from '../../support/garbage.js'
 import { DAY, keysIn, MINUTE, openIndexedStore, times } from '../../support/indexed-store.js'
 import { someHandle } from '../../support/sessions.js'
 
@@ -163,4 +167,24 @@ test('a clock that is set back: who lives on is filed again, and goes in the end
   clock.advance({ seconds: 3600 })
   t.equal(await store.deleteExpired(), 100)
   t.same(await keysIn(db), [])
+})
+
+test('what is remembered of entries keeps no memory of others', async (t) => {
+  const index = new ExpiryIndex(() => 0)
+  const batch = { tryPut() {}, tryDelete() {} } as unknown as RocksWriteBatch
+  const bytesTaken = (): number => {
+    collectGarbage()
+    return process.memoryUsage().arrayBuffers
+  }
+  const before = bytesTaken()
+  for (let group = 0; group < 2000; group++) {
+    for (let at = 0; at < 2; at++) {
+      const start = { handle: someHandle(), createdAt: 0, lastSeenAt: 0, expiresAt: MINUTE }
+      index.file(new LiveRecord(start))
+    }
+    index.writeTo(batch)
+    // Other small pieces of memory come from the same pool.
+    Buffer.allocUnsafe(4000)
+  }
+  t.ok(bytesTaken() - before < 1024 * 1024)
 })
