@@ -1,4 +1,4 @@
-import { crc32 } from 'node:zlib'
+import { checksum } from '../../format/checksum.js'
 import { kindOf, parseExpiryKey, timeIn } from '../../format/keys.js'
 
 const HANDLE_BYTES = 32
@@ -18,7 +18,7 @@ export function encodeGroup(handles: readonly string[], key: Buffer): Buffer {
   const end = HANDLE_BYTES * handles.length
   const bytes = Buffer.allocUnsafe(end + CHECKSUM_BYTES)
   for (const [at, handle] of handles.entries()) bytes.write(handle, HANDLE_BYTES * at, 'base64url')
-  bytes.writeUInt32BE(checksum(bytes.subarray(0, end), key), end)
+  bytes.writeUInt32BE(checksum(key, bytes.subarray(0, end)), end)
   return bytes
 }
 
@@ -33,10 +33,6 @@ export function readExpiryEntry(key: Buffer, value: Buffer): ExpiryEntry {
   for (let at = 0; at + HANDLE_BYTES <= end; at += HANDLE_BYTES) {
     handles.push(value.toString('base64url', at, at + HANDLE_BYTES))
   }
-  const sound = end > 0 && value.readUInt32BE(end) === checksum(value.subarray(0, end), key)
+  const sound = end > 0 && value.readUInt32BE(end) === checksum(key, value.subarray(0, end))
   return { key, time: timeIn(key), handles, sound }
-}
-
-function checksum(bytes: Buffer, key: Buffer): number {
-  return crc32(bytes, crc32(key))
 }
