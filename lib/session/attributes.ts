@@ -1,6 +1,4 @@
 import { checkedExpiry, type Expiry, isSameExpiry } from '../record/expiry.js'
-import { notesOf } from '../record/notes.js'
-import { noteActivity } from './activity.js'
 import { tellIfCapped } from './limits.js'
 import { type Holder, type HolderChange, isLeft, isLogin } from './login.js'
 import type { UnitOfWork } from './unit-of-work.js'
@@ -11,20 +9,15 @@ export function setExpiry(work: UnitOfWork, given: Expiry): void {
   work.edit().setsExpiry = true
   if (work.isClean && isSameExpiry(record.expiry, expiry)) return
   tellIfCapped(expiry, work.registration)
-  record.expiry = expiry
   work.sendsCookie = true
-  notesOf(record).revision++
-  noteActivity(record, work.registration)
-  work.markDirty()
+  work.setAttributes({ expiry: isSameExpiry(record.expiry, expiry) ? record.expiry : expiry })
+  work.touch()
 }
 
 export function setMetadata(work: UnitOfWork, metadata: string | null): void {
   const present = work.record?.metadata ?? null
   if (metadata === present && (work.record === null || work.isClean)) return
-  const record = work.own()
-  record.metadata = metadata
-  notesOf(record).revision++
-  work.markDirty()
+  work.setAttributes({ metadata })
 }
 
 /** Gives the session to somebody under the id that it has. */
@@ -37,13 +30,10 @@ export function hand(work: UnitOfWork, change: HolderChange): void {
   const same = record.principal === holder.principal && record.metadata === holder.metadata
   if (same && expiry === record.expiry && work.isClean) return
   if (expiry !== record.expiry) work.sendsCookie = true
-  if (isLogin(record, holder)) record.createdAt = work.registration.now()
-  record.expiry = expiry
-  record.principal = holder.principal
-  record.metadata = holder.metadata
-  notesOf(record).revision++
-  noteActivity(record, work.registration)
-  work.markDirty()
+  const createdAt = isLogin(record, holder) ? work.registration.now() : record.createdAt
+  const { principal, metadata } = holder
+  work.setAttributes({ principal, metadata, createdAt, expiry })
+  work.touch()
 }
 
 /** Who has the session after a change. */

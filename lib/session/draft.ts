@@ -1,3 +1,4 @@
+import type { SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue, isMutable } from '../record/value.js'
 
 /** An object that the request has, and the string that stands for it in the record. */
@@ -9,6 +10,20 @@ interface HandedOut {
 /** Session keys with their new encoded values; `undefined` deletes. */
 export type Changes = Map<string, string | undefined>
 
+/** What a request may set of a record beside its data. */
+export type Attributes = Partial<
+  Pick<SessionRecord, 'createdAt' | 'expiry' | 'principal' | 'metadata'>
+>
+
+/** When a session was last used, and its deadline. */
+export type Times = Pick<SessionRecord, 'lastSeenAt' | 'expiresAt'>
+
+/** How the times of a record were before a request moved them, and what it made of them. */
+export interface Moved {
+  readonly from: Times
+  readonly to: Times
+}
+
 /**
  * What one request has changed of its session and not stored yet, and the objects that it got from
  * the session or put into it. Each request has objects of its own, decoded from the shared record's
@@ -19,6 +34,8 @@ export type Changes = Map<string, string | undefined>
  */
 export class Draft {
   changes: Changes | null = null
+  attributes: Attributes | null = null
+  moved: Moved | null = null
   /** Something is to be stored, be it data, expiry, principal or the visit. */
   isDirty = false
   /** This request has set the session's expiry, and so for whoever has the session at the end. */
@@ -52,10 +69,21 @@ export class Draft {
     this.changes.set(key, text)
   }
 
+  noteAttribute<A extends keyof Attributes>(name: A, value: Attributes[A]): void {
+    this.attributes ??= {}
+    this.attributes[name] = value
+  }
+
+  noteMove(from: Times, to: Times): void {
+    this.moved = { from: this.moved?.from ?? from, to }
+  }
+
   /** The changes, which are the store's affair from now on. */
   take(): Changes | null {
     const { changes } = this
     this.changes = null
+    this.attributes = null
+    this.moved = null
     this.isDirty = false
     return changes
   }

@@ -1,6 +1,9 @@
+import { deadline, isSameExpiry } from '../record/expiry.js'
 import { notesOf } from '../record/notes.js'
 import type { SessionRecord } from '../record/record.js'
 import { noteActivity } from './activity.js'
+import type { Attributes, Draft, Moved } from './draft.js'
+import type { Registration } from './registration.js'
 import { save } from './saving.js'
 import type { UnitOfWork } from './unit-of-work.js'
 
@@ -14,19 +17,42 @@ export async function reload(work: UnitOfWork): Promise<void> {
     work.detachLost()
     return
   }
-  // What parallel requests have changed meanwhile is theirs to save.
-  for (const key of work.draft?.changes?.keys() ?? []) record.apply(key, stored.data.get(key))
-  record.expiry = stored.expiry
-  record.principal = stored.principal
-  record.metadata = stored.metadata
-  record.createdAt = stored.createdAt
+  if (work.draft !== null) restore(record, work.draft, stored)
+  if (work.draft?.moved) restoreTimes(record, work.draft.moved, registration)
   work.draft = null
   const notes = notesOf(record)
-  if (hasSameData(record, stored)) notes.storedRevision = notes.revision
+  if (isSame(record, stored)) notes.storedRevision = notes.revision
 }
 
-function hasSameData({ data, size }: SessionRecord, other: SessionRecord): boolean {
-  if (size !== other.size) return false
+/** What parallel requests have set meanwhile is theirs to save. */
+function restore(record: SessionRecord, draft: Draft, stored: SessionRecord): void {
+  for (const [key, text] of draft.changes ?? []) {
+    if (record.data.get(key) === text) record.apply(key, stored.data.get(key))
+  }
+  const attributes = draft.attributes ?? {}
+  for (const name of Object.keys(attributes) as (keyof Attributes)[]) {
+    if (record[name] === attributes[name]) Object.assign(record, { [name]: stored[name] })
+  }
+}
+
+/** Each visit and each change moves the deadline by what the record then has of expiry and login. */
+function restoreTimes(record: SessionRecord, moved: Moved, registration: Registration): void {
+  const { from, to } = moved
+  const isLast = record.lastSeenAt === to.lastSeenAt && record.expiresAt === to.expiresAt
+  // With `rolling`, the visit itself counts.
+  if (isLast && !registration.rolling) {
+    Object.assign(record, from)
+    return
+  }
+  const expiry = record.expiry ?? registration.expiry
+  record.expiresAt = deadline(expiry, record.createdAt, record.lastSeenAt, registration)
+}
+
+function isSame(record: SessionRecord, other: SessionRecord): boolean {
+  const { data, size, principal, metadata, createdAt, expiry } = record
+  if (size !== other.size || createdAt !== other.createdAt) return false
+  if (principal !== other.principal || metadata !== other.metadata) return false
+  if (!isSameExpiry(expiry, other.expiry)) return false
   for (const [key, text] of data) if (other.data.get(key) !== text) return false
   return true
 }
@@ -46,8 +72,13 @@ async function loadAnew(work: UnitOfWork, record: SessionRecord): Promise<void> 
 /** Takes back what was set since the last save, before a response that shall not store it. */
 export async function takeBack(work: UnitOfWork): Promise<void> {
   if (!work.mayBeModified) return
+  const { record } = work
   try {
     await reload(work)
+  } catch (error) {
+    // Shared with others, it still has what none of them is to store: it is read anew.
+    if (record !== null && work.stored && !work.isUnshared) record.failure ??= error as Error
+    throw error
   } finally {
     work.draft = null
   }

@@ -50,12 +50,11 @@ async function saveShared(work: UnitOfWork, record: SessionRecord): Promise<void
     return
   }
   if (live !== record) {
-    // An earlier write of this object has failed, and another one stands for the session.
+    // An earlier write of this object has failed, and another one stands for the session: it gets
+    // what was set since. All else that this one has may be older than a logout.
     for (const [key, text] of work.draft?.changes ?? []) live.apply(key, text)
-    live.expiry = record.expiry
-    live.metadata = record.metadata
-    live.principal = record.principal
-    live.createdAt = record.createdAt
+    Object.assign(live, work.draft?.attributes)
+    if (work.draft?.moved) noteActivity(live, work.registration)
     notesOf(live).revision++
     work.record = live
   }

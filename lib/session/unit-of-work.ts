@@ -6,7 +6,7 @@ import type { SessionRecord } from '../record/record.js'
 import { decodeValue, encodeValue, isMutable } from '../record/value.js'
 import { noteActivity, whatIsDue } from './activity.js'
 import { Calls } from './calls.js'
-import { Draft } from './draft.js'
+import { type Attributes, Draft, type Times } from './draft.js'
 import { checkKey, checkSize } from './limits.js'
 import type { Registration } from './registration.js'
 
@@ -228,9 +228,24 @@ export class UnitOfWork {
     this.markDirty()
   }
 
+  /** Sets what the record has beside its data. */
+  setAttributes(attributes: Attributes): void {
+    const record = this.own()
+    for (const name of Object.keys(attributes) as (keyof Attributes)[]) {
+      // What a parallel request has set to the same is left to that one.
+      if (record[name] !== attributes[name]) this.edit().noteAttribute(name, attributes[name])
+    }
+    Object.assign(record, attributes)
+    notesOf(record).revision++
+    this.markDirty()
+  }
+
   touch(): void {
-    if (this.record === null) return
-    noteActivity(this.record, this.registration)
+    const { record } = this
+    if (record === null) return
+    const from = timesOf(record)
+    noteActivity(record, this.registration)
+    this.edit().noteMove(from, timesOf(record))
     this.markDirty()
   }
 
@@ -297,6 +312,10 @@ export class UnitOfWork {
     }
     if (this.mayBeModified) registration.background.start(this)
   }
+}
+
+function timesOf({ lastSeenAt, expiresAt }: SessionRecord): Times {
+  return { lastSeenAt, expiresAt }
 }
 
 function isBlank({ data, principal, metadata, expiry }: SessionRecord): boolean {
