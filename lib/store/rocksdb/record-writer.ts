@@ -8,7 +8,7 @@ import {
   recordKey,
   timeIn
 } from '../format/keys.js'
-import { type Parts, type PartWriter, removeParts, writeParts } from '../format/parts.js'
+import { type Part, type Parts, type PartWriter, removeParts, writeParts } from '../format/parts.js'
 import { encodeRecord } from '../format/record-codec.js'
 import type { RecordCache } from './cache.js'
 import type { RocksWriteBatch } from './engine/binding.js'
@@ -22,6 +22,14 @@ export interface WriteListener {
   /** The entry of a record in the expiry index is on disk. */
   filed(time: number): void
   failed(error: Error): void
+}
+
+/** What an import puts a record in the place of. */
+export interface Replaced {
+  /** What was the live record a moment ago, which its being found keeps in memory. */
+  readonly record: LiveRecord | null
+  /** The numbers of the parts of one that cannot be read. */
+  readonly parts: readonly number[]
 }
 
 /** Writes live records together with their index entries. */
@@ -91,12 +99,8 @@ export class RecordWriter {
     if (record.failure !== null) throw record.failure
   }
 
-  /**
-   * Puts a copy of a record in the place of what is stored under its handle.
-   *
-   * @param found what was the live record a moment ago, which its being found keeps in memory
-   */
-  overwrite(record: SessionRecord, found: LiveRecord | null): Promise<void> {
+  /** Puts a copy of a record in the place of what is stored under its handle. */
+  overwrite(record: SessionRecord, { record: found, parts }: Replaced): Promise<void> {
     const evicted = found?.failure === null && !found.destroyed ? found : undefined
     const old = this.#cache.get(record.handle) ?? evicted
     const fresh = new LiveRecord(record)
@@ -117,7 +121,7 @@ export class RecordWriter {
         if (known?.destroyed === true) this.#index.leave(known)
         else fresh.indexedAt = known?.indexedAt ?? null
         fresh.indexedPrincipal = known?.indexedPrincipal ?? null
-        fresh.parts = old === undefined ? null : withoutTexts(old)
+        fresh.parts = withoutTexts(old === undefined ? unnamed(parts) : partsOf(old))
         this.#prepare(fresh)
       },
       writeTo: (batch) => this.#write(fresh, batch),
@@ -253,9 +257,19 @@ function begin(record: LiveRecord): void {
   record.writing++
 }
 
+type StoredPart = readonly [name: string, part: Pick<Part, 'number'>]
+
 /** All parts that a record may have, as it is not known yet whether its last write is through. */
-function withoutTexts({ parts, previousParts }: LiveRecord): Parts | null {
-  const all = [...(previousParts ?? []), ...(parts ?? [])]
-  if (all.length === 0) return null
-  return new Map(all.map(([name, { number }]) => [name, { number, checksum: 0, text: '' }]))
+function partsOf({ parts, previousParts }: LiveRecord): StoredPart[] {
+  return [...(previousParts ?? []), ...(parts ?? [])]
+}
+
+/** Whatever they are called: each is written over or deleted. */
+function unnamed(numbers: readonly number[]): StoredPart[] {
+  return numbers.map((number) => [String(number), { number }])
+}
+
+function withoutTexts(parts: readonly StoredPart[]): Parts | null {
+  if (parts.length === 0) return null
+  return new Map(parts.map(([name, { number }]) => [name, { number, checksum: 0, text: '' }]))
 }

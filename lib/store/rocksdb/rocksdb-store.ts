@@ -8,7 +8,7 @@ import {
 } from '../../errors.js'
 import { isHandle } from '../../record/handle.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
-import { META_KEY } from '../format/keys.js'
+import { META_KEY, parsePartKey } from '../format/keys.js'
 import { encodeMeta, type FormatMeta } from '../format/meta.js'
 import type { BackupResult, LongOperation } from '../long-operation.js'
 import { warnIfExposed } from '../private-files.js'
@@ -36,7 +36,7 @@ import { upgradeFormat } from './format/migrations.js'
 import { LiveRecord } from './live-record.js'
 import { LiveRecords, type RecordSource } from './live-records.js'
 import { Reaper, type ReapProgress } from './reaper.js'
-import { RecordWriter } from './record-writer.js'
+import { RecordWriter, type Replaced } from './record-writer.js'
 import { backUp, refuseHalfMade } from './upkeep/backup.js'
 import { Walks } from './walks.js'
 
@@ -179,10 +179,10 @@ export class RocksDBStore implements SessionStore {
   }
 
   async putRecords(records: readonly SessionRecord[]): Promise<void> {
-    const found = await Promise.all(records.map(({ handle }) => this.#findReadable(handle)))
+    const found = await Promise.all(records.map(({ handle }) => this.#findReplaced(handle)))
     // One turn, so one group: all or none.
     await Promise.all(
-      records.map((record, at) => this.#writer.overwrite(record, found[at] ?? null))
+      records.map((record, at) => this.#writer.overwrite(record, found[at] as Replaced))
     )
   }
 
@@ -266,11 +266,14 @@ export class RocksDBStore implements SessionStore {
   }
 
   /** As the live records find it, but what is damaged can still be replaced. */
-  #findReadable(handle: string): Promise<LiveRecord | null> {
-    return this.#live.find(handle).catch((error: unknown) => {
-      if (error instanceof StoreDamagedError) return null
-      throw error
-    })
+  async #findReplaced(handle: string): Promise<Replaced> {
+    try {
+      return { record: await this.#live.find(handle), parts: [] }
+    } catch (error) {
+      if (!(error instanceof StoreDamagedError)) throw error
+      const parts = await this.#walks.parts(handle, false)
+      return { record: null, parts: parts.map(({ key }) => parsePartKey(key).number) }
+    }
   }
 
   #recordSource(reader: RecordReader): RecordSource {

@@ -163,6 +163,28 @@ test('what cannot be read can be ended, and replaced', async (t) => {
   t.same(plain((await store.read(second)) as SessionRecord), plain(fresh))
 })
 
+test('what replaces a session that cannot be read leaves nothing of it behind', async (t) => {
+  const records = someRecords(200)
+  for (const record of records) {
+    for (const key of ['2', 'kept', 'gone']) record.apply(key, JSON.stringify(key.repeat(3000)))
+  }
+  const path = await filledFolder(t, [records])
+  await flipBlockOf(path, (records[100] as SessionRecord).handle, 'record')
+  const { store } = await openStore(t, path)
+  const lost = await unreadableOf(store, records)
+  t.ok(lost.size > 0)
+  const replacing = records.filter(({ handle }) => lost.has(handle))
+  for (const record of replacing) record.apply('gone', undefined)
+  await store.putRecords(replacing)
+  for (const record of replacing) {
+    t.same(plain((await store.read(record.handle)) as SessionRecord), plain(record))
+  }
+  await store.close()
+  const { db, close } = await openReadOnly(path, 'session')
+  const found = await verify(db).finally(close)
+  t.match(found, { parts: 3 * 200 - lost.size, kinds: { 'stray-part': 0, 'corrupt-record': 0 } })
+})
+
 test('verify looks at everything in spite of damage', async (t) => {
   const records = someRecords(600)
   const sound = await filledFolder(t, [records])
