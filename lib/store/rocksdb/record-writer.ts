@@ -19,7 +19,7 @@ import { LiveRecord } from './live-record.js'
 
 /** Who hears of writes. */
 export interface WriteListener {
-  /** The entry of a record in the expiry index is on disk. */
+  /** The entry of a record in the expiry index may be on disk. */
   filed(time: number): void
   failed(error: Error): void
 }
@@ -223,6 +223,9 @@ export class RecordWriter {
 
   #settled(record: LiveRecord, error: Error | null): void {
     record.writing--
+    // After a failed sync, too, its entry is on disk.
+    const { indexedAt, destroyed } = record
+    if (indexedAt !== null && !destroyed) this.#listener.filed(indexedAt)
     if (error !== null) {
       this.#listener.failed(error)
       // What is in memory is no longer what is on disk: the next request reads it anew.
@@ -235,10 +238,7 @@ export class RecordWriter {
     if (record.destroyed || record.failure !== null) {
       // While another write of it is under way, what is on disk may yet change.
       if (!record.pinned) this.#forget(record)
-    } else {
-      this.#cache.weigh(record)
-      if (record.indexedAt !== null) this.#listener.filed(record.indexedAt)
-    }
+    } else this.#cache.weigh(record)
   }
 
   #forget(record: LiveRecord): void {

@@ -1,10 +1,16 @@
 import { test } from 'tap'
 import type { SessionRecord } from '../../../lib/index.js'
+import { borrowDatabase } from '../../../lib/store/rocksdb/engine/database.js'
 import type { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
+import { RocksDBStore } from '../../../lib/store/rocksdb/rocksdb-store.js'
 import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
 import { until } from '../../../scripts/servers/until.js'
+import { TestClock, temporaryFolder } from '../../support/app.js'
 import { Gate } from '../../support/gate.js'
 import { DAY, keysIn, MINUTE, openIndexedStore, times } from '../../support/indexed-store.js'
+import { TEST_LOG } from '../../support/migration.js'
+import { openApplicationDatabase } from '../../support/rocksdb.js'
+import { someHandle } from '../../support/sessions.js'
 
 test('a session that is given up while the reaper files it is looked at again by the next run', async (t) => {
   for (const count of [1, 2]) {
@@ -59,4 +65,36 @@ test('a session that cannot be filed fails its own group, and none that follows'
   })
   await save(create(DAY))
   t.match(await verify(db), { problems: 0, records: 1 })
+})
+
+test('a session whose sync failed behind the back of a run is found by the next', async (t) => {
+  const { db, traffic } = await openApplicationDatabase(await temporaryFolder(t))
+  const connection = await borrowDatabase(db, 'session')
+  const { currentWalFile } = connection.db
+  const store = new RocksDBStore({
+    connect: async () => connection,
+    cacheBytes: 1 << 20,
+    durability: 'power'
+  })
+  const clock = new TestClock()
+  await store.open({ now: clock.now, log: TEST_LOG })
+  t.teardown(async () => {
+    await store.close()
+    await db.close()
+  })
+  const { time } = clock
+  const start = { createdAt: time, lastSeenAt: time, expiresAt: time + MINUTE }
+  const disk = new Gate()
+  traffic.held = { what: 'write', until: disk.opened }
+  const { writes } = traffic
+  const saving = store.save(store.create({ ...start, handle: someHandle() }), null)
+  await until(() => traffic.writes > writes)
+  clock.advance({ seconds: 60 })
+  t.equal(await store.deleteExpired(), 0)
+  connection.db.currentWalFile = () => Promise.reject(new Error('IO error: input/output error'))
+  disk.open()
+  await t.rejects(saving, { code: 'SLED_SESSION_STORE_UNAVAILABLE' })
+  connection.db.currentWalFile = currentWalFile
+  t.equal(await store.count(), 1, 'it may have been written')
+  t.equal(await store.deleteExpired(), 1)
 })
