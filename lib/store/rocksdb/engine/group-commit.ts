@@ -11,7 +11,10 @@ export interface Write {
   prepare?(): void
   /** Called once, synchronously, when its group goes out. */
   writeTo(batch: RocksWriteBatch): void
-  /** Called when the group is durable, or with the reason why nothing of it was written. */
+  /**
+   * Called when the group is durable, or with the reason why nobody may rely on it: nothing of it was
+   * written, or all of it was and the sync after that has failed. Must not throw.
+   */
   settled(error: Error | null): void
 }
 
