@@ -1,4 +1,6 @@
 export type {
+  GlideClient,
+  GlideClusterClient,
   IORedisClient,
   IORedisCluster,
   NodeRedisClient,

@@ -8,8 +8,9 @@ import type { Session, SledSessionOptions } from '../../lib/index.js'
 import type { RedisClient, RedisStore } from '../../lib/redis.js'
 import { type RedisProcess, startRedis } from '../../scripts/servers/redis.js'
 import { createApp } from './app.js'
+import { glideFor } from './glide.js'
 
-/** Ready clients of both packages, with the settings that they come with; closed after the test. */
+/** Ready clients, with the settings that they come with; closed after the test. */
 export const CLIENTS: Record<string, (t: Test, url: string) => Promise<RedisClient>> = {
   async redis(t, url) {
     const client = createClient({ url })
@@ -24,7 +25,8 @@ export const CLIENTS: Record<string, (t: Test, url: string) => Promise<RedisClie
     await once(client, 'ready')
     t.teardown(() => client.disconnect())
     return client
-  }
+  },
+  glide: (t, url) => glideFor(t, Number(new URL(url).port))
 }
 
 /** A prefix for the keys of one test. */

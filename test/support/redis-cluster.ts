@@ -8,6 +8,7 @@ import {
   type RedisCluster,
   startCluster
 } from '../../scripts/servers/redis-cluster.js'
+import { glideClusterFor } from './glide.js'
 
 /** One that is stopped after the test. */
 export async function clusterFor(t: Test, options: ClusterOptions = {}): Promise<RedisCluster> {
@@ -34,5 +35,10 @@ export const CLUSTER_CLIENTS: Record<
     await once(client, 'ready')
     t.teardown(() => client.disconnect())
     return client
-  }
+  },
+  glide: (t, { masters }) =>
+    glideClusterFor(
+      t,
+      masters.map(({ port }) => port)
+    )
 }

@@ -1,5 +1,13 @@
 import { InvalidOptionError } from '../../errors.js'
 import { clearTimeout, setImmediate, setTimeout } from '../../timers.js'
+import {
+  type GlideClient,
+  type GlideClusterClient,
+  throughGlide,
+  throughGlideCluster
+} from './glide.js'
+
+export type { GlideClient, GlideClusterClient }
 
 /** A client of `redis` (node-redis) 5 or later: `createClient` or `createClientPool`. */
 export interface NodeRedisClient {
@@ -28,7 +36,7 @@ export interface NodeRedisCluster {
 /** A client of `ioredis` 5 or later, or of `iovalkey`: `new Redis`. */
 export interface IORedisClient {
   readonly status: string
-  readonly options?: { readonly keyPrefix?: string | undefined }
+  readonly options?: { readonly keyPrefix?: string | undefined; readonly scaleReads?: unknown }
   call(command: string, ...args: string[]): Promise<unknown>
 }
 
@@ -47,6 +55,10 @@ export type RedisClient =
   | NodeRedisCluster
   | IORedisClient
   | IORedisCluster
+  | GlideClient
+  | GlideClusterClient
+
+export const KNOWN_CLIENTS = 'a client of "redis", "ioredis", "iovalkey" or "@valkey/valkey-glide"'
 
 /** Sends one command and resolves to its reply. `key` is its key, for clusters. */
 export type SendCommand = (key: string, args: string[]) => Promise<unknown>
@@ -61,8 +73,9 @@ export interface Connection {
   /**
    * Sends a read of a key, and right behind it, on the same connection, another command; resolves
    * to the reply to that. It rejects if the key is not, or not any more, on the server that is asked.
+   * Missing where a client cannot be told to.
    */
-  readonly sendBehindRead: SendCommand
+  readonly sendBehindRead?: SendCommand
   /** The servers that have the keys, each once. */
   masters(): Promise<SendToNode[]>
 }
@@ -85,7 +98,7 @@ export function connectionOf(client: RedisClient, timeout: () => number): Connec
   return {
     isCluster,
     send: guard(send),
-    sendBehindRead: guard(sendBehindRead),
+    ...(sendBehindRead && { sendBehindRead: guard(sendBehindRead) }),
     masters: async () => (await masters()).map(guard)
   }
 }
@@ -106,11 +119,12 @@ export function isRefusal(error: unknown): boolean {
 }
 
 function adapt(client: RedisClient): Connection {
+  if ('customCommand' in client) return adaptGlide(client)
   if ('call' in client) return adaptIORedis(client)
   if ('masters' in client) return adaptNodeRedisCluster(client)
   if ('getMasterNode' in client) return single((args) => client.sendCommand(false, args))
   if (typeof client.sendCommand !== 'function') {
-    throw new InvalidOptionError('client', 'must be a client of "redis" or "ioredis"')
+    throw new InvalidOptionError('client', `must be ${KNOWN_CLIENTS}`)
   }
   const one = single((args) => client.sendCommand(args))
   return client.execute === undefined ? one : { ...one, sendBehindRead: inPool(client) }
@@ -138,10 +152,32 @@ function inPool(client: NodeRedisClient): SendCommand {
   }
 }
 
+/** What it sends on which connection, and in which order, is its own affair. */
+function adaptGlide(client: GlideClient | GlideClusterClient): Connection {
+  if ('invokeScriptWithRoute' in client) {
+    return { isCluster: true, ...throughGlideCluster(client) }
+  }
+  // No command of it can ask for the primary.
+  const { config } = client as { config?: { readFrom?: string } }
+  if (config?.readFrom !== undefined && config.readFrom !== 'primary') {
+    throw new InvalidOptionError('client', 'reads from replicas, which are behind')
+  }
+  const send = throughGlide(client)
+  return {
+    isCluster: false,
+    send: (_key, args) => send(args),
+    masters: () => Promise.resolve([send])
+  }
+}
+
 function adaptIORedis(client: IORedisClient | IORedisCluster): Connection {
   // It would be put before the keys of all commands but those that walk over them.
   if (client.options?.keyPrefix) {
     throw new InvalidOptionError('client', 'has a keyPrefix: use the "prefix" of the store instead')
+  }
+  const reads = client.options?.scaleReads ?? 'master'
+  if (reads !== 'master') {
+    throw new InvalidOptionError('client', 'has scaleReads: replicas are behind')
   }
   const toNode = (node: IORedisClient): SendToNode => {
     return ([name = '', ...args]) => node.call(name, ...args)

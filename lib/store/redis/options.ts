@@ -1,8 +1,11 @@
 import { type Option, option, readOptions, refuse, string } from '../../record/option.js'
-import type { RedisClient } from './client.js'
+import { KNOWN_CLIENTS, type RedisClient } from './client.js'
 
 export interface RedisStoreOptions {
-  /** A connected client of `redis` (node-redis) or `ioredis`. The application closes it. */
+  /**
+   * A connected client of `redis` (node-redis), `ioredis`, `iovalkey` or `@valkey/valkey-glide`. The
+   * application closes it.
+   */
   client: RedisClient
   /**
    * What the names of all keys begin with. Default `session:`. Give each application its own. It
@@ -12,7 +15,7 @@ export interface RedisStoreOptions {
   /**
    * How many replicas must have a change of a session before it is acknowledged. Default 0: what
    * a primary has acknowledged is lost if it dies before a replica has it. With a cluster of
-   * node-redis it needs version 6.
+   * node-redis it needs version 6, and with `@valkey/valkey-glide` it is refused.
    */
   replicas?: number
 }
@@ -30,7 +33,7 @@ const HINTS = { timeout: "use the plugin's option storeTimeout" }
 /** `connectionOf` finds out which kind of client it is. */
 function anyClient(value: unknown, name: string): RedisClient {
   if (typeof value !== 'object' || value === null) {
-    refuse(name, 'must be a client of "redis" or "ioredis"')
+    refuse(name, `must be ${KNOWN_CLIENTS}`)
   }
   return value as RedisClient
 }
@@ -57,6 +60,9 @@ export function readRedisOptions(options: RedisStoreOptions): Required<RedisStor
   const { client, replicas } = checked
   if (replicas > 0 && 'masters' in client && client.getNodeClientForKey === undefined) {
     refuse('replicas', 'needs version 6 of "redis" for a cluster')
+  }
+  if (replicas > 0 && 'customCommand' in client) {
+    refuse('replicas', 'needs a client of "redis" or "ioredis", which keep two commands together')
   }
   return checked
 }

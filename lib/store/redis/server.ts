@@ -57,7 +57,7 @@ export class RedisServer {
     else if (await isNodeOfCluster(reply, () => this.#send(key, ['INFO', 'cluster']))) {
       throw new InvalidOptionError(
         'client',
-        'is for a single server, and this one belongs to a cluster: use createCluster() of "redis" or Cluster of "ioredis"'
+        'is for a single server, and this one belongs to a cluster: use createCluster() of "redis", Cluster of "ioredis" or GlideClusterClient'
       )
     }
     await this.#run(REMOVE, key, NO_TEXT)
@@ -198,7 +198,7 @@ export class RedisServer {
     // It answers how many they are before the client has waited for too long.
     const patience = Math.ceil(this.timeout * PATIENCE)
     const wait = ['WAIT', String(this.#replicas), String(patience)]
-    const reached = Number(await this.#connection.sendBehindRead(key, wait))
+    const reached = Number(await this.#connection.sendBehindRead?.(key, wait))
     if (reached >= this.#replicas) return
     throw new Error(`${reached} of ${this.#replicas} replicas have it`)
   }

@@ -6,6 +6,7 @@ import { createSessionId, handleOf } from '../../../lib/record/handle.js'
 import { type RedisClient, RedisStore } from '../../../lib/redis.js'
 import { until } from '../../../scripts/servers/until.js'
 import { addCounter, cookieOf, listen, TestClock } from '../../support/app.js'
+import { glideFor } from '../../support/glide.js'
 import { testWith } from '../../support/needs.js'
 import {
   begin,
@@ -197,7 +198,8 @@ test('a reply that came while this process was held up is not too late', async (
 })
 
 test('options that cannot work are refused', async (t) => {
-  const client = await clientFor(t, await redisFor(t))
+  const server = await redisFor(t)
+  const client = await clientFor(t, server)
   const code = 'SLED_SESSION_INVALID_OPTION'
   const wrong = [
     { client: null },
@@ -206,7 +208,10 @@ test('options that cannot work are refused', async (t) => {
     { client, prefix: '{session}:' },
     { client, timeout: 2000 },
     { client: { masters: [], sendCommand() {} } },
-    { client: new Redis({ lazyConnect: true, keyPrefix: 'app:' }) }
+    { client: new Redis({ lazyConnect: true, keyPrefix: 'app:' }) },
+    { client: new Cluster([], { lazyConnect: true, scaleReads: 'slave' }) },
+    { client: await glideFor(t, server.port, { readFrom: 'preferReplica' }) },
+    { client: await glideFor(t, server.port), replicas: 1 }
   ]
   for (const options of wrong) {
     t.throws(() => new RedisStore(options as { client: RedisClient }), { code })
