@@ -194,6 +194,7 @@ export class GuardedStore implements SessionStore {
     }
   }
 
+  /** No bound here either: a bulk import makes a database stall, which is no reason to give it up. */
   putRecords(records: readonly SessionRecord[]): Promise<void> {
     return this.#ask('save sessions', () => this.#store.putRecords(records))
   }

@@ -113,3 +113,17 @@ test('so do the other stores', async (t) => {
     ['ttl', [new MemoryStore(), { ttl: 5 }]]
   ])
 })
+
+test('a store that has not been opened says so', async (t) => {
+  const path = join(await temporaryFolder(t), 'storage')
+  const client = { sendCommand: async () => null }
+  for (const store of [new LmdbStore({ path }), new RedisStore({ client })]) {
+    const unopened = {
+      code: 'SLED_SESSION_STORE_UNAVAILABLE',
+      cause: { message: /not been opened.*open\(\)/ }
+    }
+    await t.rejects(copySessions(store, new MemoryStore()), unopened)
+    await t.rejects(toExpressStore(store).get('a'), unopened)
+    await t.rejects(toExpressStore(store).set('a', { cookie: {} } as never), unopened)
+  }
+})

@@ -9,6 +9,7 @@ import { restrictFiles, warnIfExposed } from '../private-files.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 import { durability as checkDurability, folder } from '../store-options.js'
+import { unopened } from '../unopened.js'
 import { Quarantine } from '../unreadable.js'
 import { BACKUP_MARK, backUp } from './backup.js'
 import { Claims } from './claims.js'
@@ -59,14 +60,14 @@ export class LmdbStore implements SessionStore {
   readonly #path: string
   readonly #early: boolean
   readonly #opening: OpenOptions
-  #context!: StoreContext
-  #database!: Database
-  #commit!: GroupCommit
-  #reader!: RecordReader
-  #writer!: RecordWriter
-  #leases!: Leases
-  #reaper!: Reaper
-  #quarantine!: Quarantine
+  #context: StoreContext = unopened()
+  #database: Database = unopened()
+  #commit: GroupCommit = unopened()
+  #reader: RecordReader = unopened()
+  #writer: RecordWriter = unopened()
+  #leases: Leases = unopened()
+  #reaper: Reaper = unopened()
+  #quarantine: Quarantine = unopened()
   readonly #recent = new RecentRecords()
   readonly #backups = new Set<Promise<unknown>>()
   /** Gives the folder back to other stores of this process. */

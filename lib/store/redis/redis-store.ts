@@ -9,6 +9,7 @@ import type { NewRecord, SessionRecord } from '../../record/record.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 import { STORE_TIMEOUT } from '../store-options.js'
+import { unopened } from '../unopened.js'
 import { Quarantine } from '../unreadable.js'
 import { type Claimant, Claims } from './claims.js'
 import { decodeRecord, movedTo } from './codec.js'
@@ -43,12 +44,12 @@ export class RedisStore implements SessionStore {
   readonly #place: Claimant
   readonly #keys: RedisKeys
   readonly #server: RedisServer
-  #context!: StoreContext
-  #lists!: UserLists
-  #writer!: RecordWriter
-  #renewals!: Renewals
-  #walks!: Walks
-  #quarantine!: Quarantine
+  #context: StoreContext = unopened()
+  #lists: UserLists = unopened()
+  #writer: RecordWriter = unopened()
+  #renewals: Renewals = unopened()
+  #walks: Walks = unopened()
+  #quarantine: Quarantine = unopened()
 
   /** @throws {InvalidOptionError} `SLED_SESSION_INVALID_OPTION` */
   constructor(options: RedisStoreOptions) {
