@@ -156,24 +156,30 @@ export class Touches {
   async #write(record: SessionRecord): Promise<boolean> {
     if (!stands(record)) return true
     const notes = notesOf(record)
-    const { storedSeenAt, storedExpiresAt, revision, storedRevision } = notes
-    if (revision !== storedRevision) {
-      // A request is in the midst of changing it: half of that must not be stored, and all of it
-      // will be, with the deadline.
-      this.#put(record)
-      return true
+    const { storedSeenAt, storedExpiresAt } = notes
+    let isLeftOut = false
+    const leaveOut = (): void => {
+      isLeftOut = true
+      notes.storedSeenAt = storedSeenAt
+      notes.storedExpiresAt = storedExpiresAt
     }
+    // Where it is not, a request is in the midst of changing it: half of that must not be stored.
+    // That request stores all of it, with the times, or it drops it, and then plans this anew.
+    const isUnchanged = (): boolean => {
+      if (notes.revision !== notes.storedRevision) leaveOut()
+      return !isLeftOut
+    }
+    if (!isUnchanged()) return true
     notes.storedSeenAt = record.lastSeenAt
     notes.storedExpiresAt = record.expiresAt
     const { store, sessionName } = this.#context
     try {
-      await store.touch(record)
-      if (!record.destroyed) announce(events.saved, sessionName, record.handle)
+      await store.touch(record, isUnchanged)
+      if (!record.destroyed && !isLeftOut) announce(events.saved, sessionName, record.handle)
       return true
     } catch (error) {
       // The next visit tries again.
-      notes.storedSeenAt = storedSeenAt
-      notes.storedExpiresAt = storedExpiresAt
+      leaveOut()
       this.#tell(record, error as Error)
       return false
     }

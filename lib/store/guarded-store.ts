@@ -124,8 +124,10 @@ export class GuardedStore implements SessionStore {
    * Saves a record that has changed in nothing but its times. Whether that succeeds or not, and how
    * long it takes, the record goes on to stand for its session.
    */
-  touch(record: SessionRecord): Promise<void> {
-    return this.#bound(TOUCH, [record], () => this.#store.save(record, null), 'never')
+  touch(record: SessionRecord, isUnchanged: () => boolean): Promise<void> {
+    const store = this.#store
+    const touch = () => store.touch?.(record, isUnchanged) ?? store.save(record, null)
+    return this.#bound(TOUCH, [record], touch, 'never')
   }
 
   replace(

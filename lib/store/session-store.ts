@@ -138,6 +138,18 @@ export interface SessionStore {
   save(record: SessionRecord, changes: SessionChanges | null): Promise<void>
 
   /**
+   * Stores when a session was last used, and its deadline: as `save`, but of a record that has
+   * changed in nothing else. For a single writer that does not write at once. By then a request may
+   * have begun to change the live record, half of which must not be stored, so `isUnchanged` is
+   * asked right before the record is read; if it says no, nothing is stored, and that is no failure.
+   *
+   * ```ts
+   * await store.touch?.(record, () => true)
+   * ```
+   */
+  touch?(record: SessionRecord, isUnchanged: () => boolean): Promise<void>
+
+  /**
    * Stores for several writers must have it, and only they do. Stores one key's encoded value
    * (`undefined` deletes) if the one that is stored still is `expected` (`undefined` for none), in
    * one atomic step, and resolves to whether it was. The record then has what is stored now, be it

@@ -1,12 +1,8 @@
-// First: what is loaded later finds its intervals held.
-import '../support/held-timers.js'
-
 import type { FastifyInstance } from 'fastify'
 import { type Test, test } from 'tap'
 import { MemoryStore, onInactivity, type SledSessionOptions } from '../../lib/index.js'
 import { createApp, TestClock } from '../support/app.js'
 import { Gate } from '../support/gate.js'
-import { passTime } from '../support/held-timers.js'
 import { begin, settle } from '../support/touches.js'
 
 const SECOND = 1000
@@ -34,7 +30,6 @@ async function site(t: Test, place: SledSessionOptions, options: SledSessionOpti
     return { status: response.statusCode, set: `${response.headers['set-cookie']}`, response }
   }
   const stored = async () => {
-    passTime(SECOND)
     await settle(app)
     let text = ''
     for await (const piece of app.sessions.export()) text += piece

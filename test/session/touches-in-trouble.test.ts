@@ -26,6 +26,18 @@ async function counted(t: Test, options: SledSessionOptions = {}, server?: Fasti
   return { app, get: serve(app), traffic, clock }
 }
 
+/** A handler that changes its session, and fails when it is told to. */
+function failing(app: FastifyInstance) {
+  const [half, rest] = [new Gate(), new Gate()]
+  app.get('/fails', async ({ session }) => {
+    session.set('counter', 100)
+    half.open()
+    await rest.opened
+    throw new Error('the handler failed')
+  })
+  return { half, rest }
+}
+
 test('whoever only reads does not wait for a store that hangs, however long', async (t) => {
   const lines: string[] = []
   const logger = { level: 'error', stream: { write: (line: string) => void lines.push(line) } }
@@ -102,27 +114,115 @@ test('of changes that are only half made nothing is stored', async (t) => {
   const store = new MemoryStore()
   const app = await createApp(t, { store, now: clock.now, expiry, saveOnError: false })
   const get = serve(app)
-  const [half, rest] = [new Gate(), new Gate()]
-  app.get('/fails', async ({ session }) => {
-    session.set('counter', 100)
-    half.open()
-    await rest.opened
-    throw new Error('the handler failed')
-  })
+  const { half, rest } = failing(app)
   const { cookie, handle } = await begin(app)
   clock.advance({ seconds: 61 })
   await get('/read', cookie)
-  const failing = get('/fails', cookie)
+  const failed = get('/fails', cookie)
   await half.opened
   passTime(SECOND)
   await settle(app)
   t.equal((await store.read(handle))?.data.get('counter'), '1')
   rest.open()
-  t.equal((await failing).status, 500)
+  t.equal((await failed).status, 500)
   t.equal((await get('/read', cookie)).body, '1')
   passTime(SECOND)
   await settle(app)
   t.equal((await store.read(handle))?.lastSeenAt, clock.time, 'and the touch is not forgotten')
+})
+
+/** What an export has of a session: that is read from the disk. */
+async function exported(app: FastifyInstance, handle: string) {
+  let text = ''
+  for await (const piece of app.sessions.export()) text += piece
+  const line = text.split('\n').find((each) => each.includes(handle)) ?? 'null'
+  return JSON.parse(line) as { data: { counter: number }; lastSeenAt: string } | null
+}
+
+test('nor is what is half made by the time that the write goes out', async (t) => {
+  const { app, get, traffic, clock } = await counted(t, { saveOnError: false })
+  const { half, rest } = failing(app)
+  const [visitor, other] = [await begin(app), await begin(app)]
+  const gate = new Gate()
+  clock.advance({ seconds: 61 })
+  await get('/read', visitor.cookie)
+  traffic.held = { what: 'write', until: gate.opened }
+  const { writes } = traffic
+  const saving = get('/set', other.cookie)
+  await until(() => traffic.writes > writes)
+  // The touch waits for the write that is under way, and the change comes before its own.
+  passTime(SECOND)
+  const failed = get('/fails', visitor.cookie)
+  await half.opened
+  traffic.held = null
+  gate.open()
+  t.equal((await saving).status, 200)
+  await settle(app)
+  t.match(await exported(app, visitor.handle), { data: { counter: 1 } })
+  rest.open()
+  t.equal((await failed).status, 500)
+  t.equal((await get('/read', visitor.cookie)).body, '1')
+  const seen = new Date(clock.time).toISOString()
+  t.match(await exported(app, visitor.handle), { data: { counter: 1 }, lastSeenAt: seen })
+  await app.close()
+})
+
+test('a change that joins the write of a touch is stored with it, and so is an end', async (t) => {
+  const { app, get, traffic, clock } = await counted(t)
+  app.get('/end', async ({ session }) => session.destroy())
+  const [changed, ended, other] = [await begin(app), await begin(app), await begin(app)]
+  const gate = new Gate()
+  clock.advance({ seconds: 61 })
+  await get('/read', changed.cookie)
+  await get('/read', ended.cookie)
+  traffic.held = { what: 'write', until: gate.opened }
+  const { writes } = traffic
+  const saving = get('/set', other.cookie)
+  await until(() => traffic.writes > writes)
+  passTime(SECOND)
+  const changing = get('/set', changed.cookie)
+  const ending = get('/end', ended.cookie)
+  await until(async () => (await app.sessions.get(changed.handle))?.get('counter') === 2)
+  traffic.held = null
+  gate.open()
+  await Promise.all([saving, changing, ending])
+  t.match(await exported(app, changed.handle), { data: { counter: 2 } })
+  t.equal(await exported(app, ended.handle), null)
+  t.equal(traffic.writes, writes + 2)
+  await app.close()
+})
+
+test('sessions that requests keep half made take no room from the touches of others', async (t) => {
+  const clock = new TestClock()
+  const store = new MemoryStore()
+  const maxRecordSize = 2 * 1024 * 1024
+  const app = await createApp(t, { store, now: clock.now, expiry, maxRecordSize })
+  const get = serve(app)
+  const rest = new Gate()
+  let held = 0
+  app.get('/holds', async ({ session }) => {
+    session.set('counter', 100)
+    held++
+    await rest.opened
+  })
+  const { cookie, handle } = await begin(app)
+  const holding = []
+  // With the KiB that each counts more, they would leave less than one of all that may wait.
+  const much = 'x'.repeat(1024 * 1024 - 1024 - 50)
+  for (let visitor = 0; visitor < 16; visitor++) {
+    const session = await app.sessions.create({ data: { much } })
+    const [theirs = ''] = app.sessions.cookieOf(session).split(';')
+    clock.advance({ seconds: 61 })
+    holding.push(get('/holds', theirs))
+    await until(() => held > visitor)
+    await get('/look', theirs)
+  }
+  await settle(app)
+  await get('/look', cookie)
+  await settle(app)
+  t.equal((await store.read(handle))?.lastSeenAt, clock.time)
+  rest.open()
+  for (const { status } of await Promise.all(holding)) t.equal(status, 200)
 })
 
 /** A store whose writes are refused while `fails` says so. */

@@ -14,6 +14,8 @@ export class LiveRecord extends IndexedRecord {
   asked = false
   /** In the write that is being gathered. */
   queued = false
+  /** Whether the write that is being gathered may store it, if that is for its times alone. */
+  isUnchanged: (() => boolean) | null = null
   /** How many writes that contain it are under way. */
   writing = 0
   /** What its `parts` are if the last write that is under way fails. */

@@ -56,6 +56,14 @@ export class RecordWriter {
     return this.#enqueue(record)
   }
 
+  /** As `save`, unless the record is no longer unchanged when the write goes out. */
+  touch(record: LiveRecord, isUnchanged: () => boolean): Promise<void> {
+    const isSaved = record.queued && record.isUnchanged === null
+    const done = this.save(record)
+    if (!isSaved) record.isUnchanged = isUnchanged
+    return done
+  }
+
   replace(old: LiveRecord, fresh: LiveRecord): Promise<boolean> {
     if (old.failure !== null) return Promise.reject(old.failure)
     this.#cache.add(fresh)
@@ -174,6 +182,7 @@ export class RecordWriter {
 
   #enqueue(record: LiveRecord): Promise<void> {
     if (record.failure !== null) return Promise.reject(record.failure)
+    record.isUnchanged = null
     // A new one becomes the live one of its session, and one that was evicted is in use again.
     if (record.cachedWeight === null) this.#cache.add(record)
     const done = record.queued ? this.#commit.join() : this.#commit.add(this.#asWrite(record))
@@ -195,14 +204,14 @@ export class RecordWriter {
   }
 
   #prepare(record: LiveRecord): void {
-    if (record.failure !== null) return
+    if (isLeftOut(record)) return
     if (record.destroyed) this.#index.leave(record)
     else if (!this.#index.isFiled(record)) this.#index.file(record)
   }
 
   #write(record: LiveRecord, batch: RocksWriteBatch): void {
     this.#index.writeTo(batch)
-    if (record.failure !== null) return
+    if (isLeftOut(record)) return
     const key = recordKey(record.handle)
     const writer: IndexWriter & PartWriter = {
       put: (entry: Buffer, value: Buffer = EMPTY) => batch.tryPut(entry, value),
@@ -251,6 +260,10 @@ export class RecordWriter {
 }
 
 const EMPTY = Buffer.alloc(0)
+
+function isLeftOut({ failure, destroyed, isUnchanged }: LiveRecord): boolean {
+  return failure !== null || (!destroyed && isUnchanged?.() === false)
+}
 
 function begin(record: LiveRecord): void {
   record.queued = false

@@ -145,6 +145,10 @@ export class RocksDBStore implements SessionStore {
     return this.#writer.save(record as LiveRecord)
   }
 
+  touch(record: SessionRecord, isUnchanged: () => boolean): Promise<void> {
+    return this.#writer.touch(record as LiveRecord, isUnchanged)
+  }
+
   replace(old: SessionRecord, fresh: SessionRecord): Promise<boolean> {
     return this.#writer.replace(old as LiveRecord, fresh as LiveRecord)
   }

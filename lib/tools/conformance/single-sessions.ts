@@ -160,6 +160,28 @@ export const singleSessionCases: Case[] = [
     }
   },
   {
+    name: 'a touch stores the times of an unchanged record alone',
+    async run(harness) {
+      const { store } = harness
+      const { record, handle } = await storedRecord(harness)
+      if (store.touch === undefined) return
+      const expiresAt = record.expiresAt + MINUTE
+      record.expiresAt = expiresAt
+      await store.touch(record, () => true)
+      assert.equal((await store.read(handle))?.expiresAt, expiresAt)
+      record.expiresAt += MINUTE
+      const touched = store.touch(record, () => record.data.get('counter') === '1')
+      record.apply('counter', '2')
+      await touched
+      assert.deepEqual(await storedData(store, handle), { counter: '1' })
+      await Promise.all([
+        store.touch(record, () => false),
+        saveChanges(store, record, { counter: '3' })
+      ])
+      assert.deepEqual(await storedData(store, handle), { counter: '3' }, 'a save is for all')
+    }
+  },
+  {
     name: 'saves of one session never overtake each other',
     async run(harness) {
       const { store } = harness
