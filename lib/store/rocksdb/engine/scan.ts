@@ -19,8 +19,10 @@ import { type Gap, Walk } from './walk.js'
 
 /** At the default limit of 64 KiB a session, the most that one batch takes is 2 MiB. */
 const BATCH = 32
-/** So many keys of a gap are looked for in one walk along the indexes. */
-const KEYS_OF_GAP = 10_000
+/** So many keys of a gap are looked for in one walk along the indexes: to sort as many as come takes some ms. */
+const KEYS_OF_GAP = 4096
+/** An entry of the expiry index names up to 64 sessions. */
+const INDEX_WALK = { limit: 32 }
 
 export interface ScanSource {
   readonly db: RocksDatabase
@@ -118,8 +120,6 @@ async function firstKeysIn(
   shrink()
   return { keys, complete }
 }
-
-const INDEX_WALK = { limit: 200 }
 
 /** The sessions that an entry of an index names. */
 function handlesIn({ key, value }: Entry): readonly string[] {
