@@ -200,6 +200,16 @@ test('verify looks at everything in spite of damage', async (t) => {
   })
 })
 
+test('verify does not call a session unfiled whose entry may lie in a damaged block', async (t) => {
+  const records = someRecords(600)
+  const path = await filledFolder(t, [records])
+  await flipBlockOf(path, (records[300] as SessionRecord).handle, 'expiry')
+  const { db, close } = await openReadOnly(path, 'session')
+  const found = await verify(db).finally(close)
+  t.ok(found.expiryEntries < 10)
+  t.match(found, { problems: 1, kinds: { unreadable: 1 } })
+})
+
 test('a backup of a damaged database fails, and leaves an earlier one as it was', async (t) => {
   const records = someRecords(600)
   const path = await filledFolder(t, [records])

@@ -429,6 +429,17 @@ test('verify misses the entry of the expiry index of such a session', async (t) 
   t.equal(found.listed[0]?.session, handle.slice(0, 8))
 })
 
+test('verify says both of a session that is not filed and has lost what it keeps apart', async (t) => {
+  const here = await place(t)
+  const { handle } = await stored(here)
+  await putRaw(here.family, partKey(handle, 1), null)
+  t.match(await verify(here.family), { problems: 1, kinds: { 'corrupt-record': 1 } })
+  const range = { gte: Buffer.from([2]), lt: Buffer.from([3]) }
+  for await (const { key } of here.family.iterator(range)) await putRaw(here.family, key, null)
+  const kinds = { 'corrupt-record': 1, 'missing-expiry-entry': 1 }
+  t.match(await verify(here.family), { problems: 2, kinds })
+})
+
 test('a session that cannot be read is discarded with all that it keeps apart', async (t) => {
   const here = await place(t)
   const { handle, store } = await stored(here)

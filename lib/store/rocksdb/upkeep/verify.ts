@@ -61,6 +61,7 @@ class Verifier {
   readonly #found = this.#findings.found
   /** The sessions that must be in a group, without those that are in the one that they name. */
   readonly #inGroups = new HandleSet()
+  readonly #gaps: Gap[] = []
 
   constructor(view: RocksDatabase, progress: (soFar: Readonly<Verification>) => void) {
     this.#view = view
@@ -86,7 +87,9 @@ class Verifier {
   }
 
   /** Below the checksum of our records, RocksDB has its own for each block of a file. */
-  #reportGap({ gt, gte, error }: Gap): void {
+  #reportGap(gap: Gap): void {
+    const { gt, gte, error } = gap
+    this.#gaps.push(gap)
     const kind = kindOf(gt ?? gte ?? META_KEY)
     const reason = (error as Error).message
     this.#findings.report(
@@ -139,6 +142,8 @@ class Verifier {
 
   async #isFiled({ handle, indexedAt }: IndexedRecord): Promise<boolean> {
     const range = dueRange(indexedAt ?? 0, indexedAt ?? 0)
+    // Its entry may be what cannot be read, and that is reported already.
+    if (this.#gaps.some((gap) => overlap(gap, range))) return true
     for await (const entries of new Walk({ db: this.#view }, range, { limit: BATCH })) {
       for (const { key, value } of entries) {
         if (readExpiryEntry(key, value).handles.includes(handle)) return true
@@ -177,12 +182,14 @@ class Verifier {
       this.#found.records++
       const handle = handleIn(key)
       const apart = parts[index] as PartBytes | Error
-      const record = apart instanceof Error ? apart : tryDecode(handle, value, key, apart)
-      if (record instanceof Error) {
-        const kind = record instanceof RecordCorruptError ? 'corrupt-record' : 'unreadable'
-        this.#findings.report(kind, handle, record.message)
-        continue
+      const whole = apart instanceof Error ? apart : tryDecode(handle, value, key, apart)
+      if (whole instanceof Error) {
+        const kind = whole instanceof RecordCorruptError ? 'corrupt-record' : 'unreadable'
+        this.#findings.report(kind, handle, whole.message)
       }
+      // Where it is filed does not depend on what it keeps apart.
+      const record = whole instanceof Error ? tryOutline(handle, value) : whole
+      if (record instanceof Error) continue
       const { indexedAt, principal } = record
       const filed = expiryKey(indexedAt ?? 0, handle)
       expected.push({ record, kind: 'missing-expiry-entry', key: filed })
@@ -297,6 +304,14 @@ class HandleSet {
 
 const ALL_KEYS = { gte: META_KEY, lt: Buffer.alloc(66, 0xff) }
 const INDEXES = new Set(['expiry', 'principal'])
+
+/** Whether a gap begins before a range ends, and the other way round. */
+function overlap(
+  { gt, gte, lt }: Gap,
+  range: { readonly gte: Buffer; readonly lt: Buffer }
+): boolean {
+  return (gt ?? gte ?? META_KEY).compare(range.lt) < 0 && range.gte.compare(lt) < 0
+}
 
 function formatIn(meta: Buffer): number | null {
   try {
