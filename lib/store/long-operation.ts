@@ -18,7 +18,7 @@ export interface LongOperation {
 
 /** What a backup or a restore did. */
 export interface BackupResult {
-  /** Entries now in the target: records, index entries, quarantined records. */
+  /** Entries now in the target: records and their parts, index entries, quarantined records. */
   readonly entries: number
   /** Those of them that were not there before, or were different. */
   readonly written: number

@@ -99,7 +99,7 @@ export function kindOf(key: Buffer): KeyKind {
   return kind === 'quarantine' && key.length === PART_BYTES ? 'quarantined part' : 'unknown'
 }
 
-/** The handle that a record, an index entry or a quarantined record belongs to. */
+/** The handle in the key of a record, of an index entry for one session, or of a quarantined record. */
 export function handleIn(key: Buffer): string {
   return key.toString('base64url', key.length - HASH_BYTES)
 }

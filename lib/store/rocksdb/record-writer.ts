@@ -32,7 +32,7 @@ export interface Replaced {
   readonly parts: readonly number[]
 }
 
-/** Writes live records together with their index entries. */
+/** Writes live records together with what they keep apart and their index entries. */
 export class RecordWriter {
   readonly #commit: GroupCommit
   readonly #cache: RecordCache

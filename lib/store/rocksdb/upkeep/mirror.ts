@@ -8,7 +8,7 @@ const BATCH = 64
 
 /** What making one column family the same as another took. */
 export interface MirrorResult {
-  /** What the source holds: records, index entries, quarantined records. */
+  /** What the source holds: records and their parts, index entries, quarantined records. */
   entries: number
   written: number
   deleted: number
