@@ -1,4 +1,5 @@
 import type {
+  ClientSideCache,
   GlideClient,
   GlideClientConfiguration,
   GlideClusterClient
@@ -26,6 +27,12 @@ export async function glideClusterFor(t: Test, ports: number[]): Promise<GlideCl
   const client = await GlideClusterClient.createClient(settings(ports))
   t.teardown(() => client.close())
   return client
+}
+
+/** A cache that a client may be given. */
+export async function glideCache(): Promise<ClientSideCache> {
+  const { ClientSideCache } = await loadGlide()
+  return new ClientSideCache({ maxCacheKb: 1024, entryTtlMs: 60_000 })
 }
 
 /** Not at once with what imports this: there is none for Windows. */

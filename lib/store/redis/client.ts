@@ -4,7 +4,8 @@ import {
   type GlideClient,
   type GlideClusterClient,
   throughGlide,
-  throughGlideCluster
+  throughGlideCluster,
+  unsafeSettingOf
 } from './glide.js'
 
 export type { GlideClient, GlideClusterClient }
@@ -154,13 +155,10 @@ function inPool(client: NodeRedisClient): SendCommand {
 
 /** What it sends on which connection, and in which order, is its own affair. */
 function adaptGlide(client: GlideClient | GlideClusterClient): Connection {
+  const problem = unsafeSettingOf(client)
+  if (problem !== null) throw new InvalidOptionError('client', problem)
   if ('invokeScriptWithRoute' in client) {
     return { isCluster: true, ...throughGlideCluster(client) }
-  }
-  // No command of it can ask for the primary.
-  const { config } = client as { config?: { readFrom?: string } }
-  if (config?.readFrom !== undefined && config.readFrom !== 'primary') {
-    throw new InvalidOptionError('client', 'reads from replicas, which are behind')
   }
   const send = throughGlide(client)
   return {

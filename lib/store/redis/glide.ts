@@ -27,6 +27,25 @@ const CODES: Record<string, string> = {
   PermissionDenied: 'NOPERM'
 }
 
+interface Settings {
+  readFrom?: string
+  clientSideCache?: object
+  compression?: { enabled?: boolean }
+}
+
+/** What the application has set up that makes answers stale or wrong, or `null`. */
+export function unsafeSettingOf(client: GlideClient | GlideClusterClient): string | null {
+  const { config = {} } = client as { config?: Settings }
+  // Whoever has logged out elsewhere would go on to be logged in here.
+  if (config.clientSideCache != null) return 'has a clientSideCache, which is behind'
+  // Only one for a cluster can be told otherwise with each command.
+  const asksReplicas = (config.readFrom ?? 'primary') !== 'primary'
+  if (asksReplicas && !('invokeScriptWithRoute' in client)) {
+    return 'has readFrom: replicas are behind'
+  }
+  return config.compression?.enabled ? 'has compression, which scripts know nothing of' : null
+}
+
 /** Sends commands through a client for a single server. */
 export function throughGlide(client: GlideClient): Send {
   return (args) => answer(() => client.customCommand(args, { decoder: BYTES }))

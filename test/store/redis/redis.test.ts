@@ -6,7 +6,7 @@ import { createSessionId, handleOf } from '../../../lib/record/handle.js'
 import { type RedisClient, RedisStore } from '../../../lib/redis.js'
 import { until } from '../../../scripts/servers/until.js'
 import { addCounter, cookieOf, listen, TestClock } from '../../support/app.js'
-import { glideFor } from '../../support/glide.js'
+import { glideCache, glideFor } from '../../support/glide.js'
 import { testWith } from '../../support/needs.js'
 import {
   begin,
@@ -211,6 +211,8 @@ test('options that cannot work are refused', async (t) => {
     { client: new Redis({ lazyConnect: true, keyPrefix: 'app:' }) },
     { client: new Cluster([], { lazyConnect: true, scaleReads: 'slave' }) },
     { client: await glideFor(t, server.port, { readFrom: 'preferReplica' }) },
+    { client: await glideFor(t, server.port, { clientSideCache: await glideCache() }) },
+    { client: await glideFor(t, server.port, { compression: { enabled: true } }) },
     { client: await glideFor(t, server.port), replicas: 1 }
   ]
   for (const options of wrong) {
