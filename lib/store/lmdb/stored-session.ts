@@ -1,10 +1,11 @@
 import { RecordCorruptError } from '../../errors.js'
 import { IndexedRecord } from '../format/indexed-record.js'
-import { fileRecord, type IndexWriter, unfileRecord } from '../format/indexes.js'
+import type { IndexWriter } from '../format/indexes.js'
 import { expiryKey, quarantineKey, recordKey, successorKey } from '../format/keys.js'
 import { encodeRecord } from '../format/record-codec.js'
 import type { Database } from './engine/database.js'
 import { birthOf, newBirth, nextVersion } from './engine/version.js'
+import { fileRecord, unfileRecord } from './indexes.js'
 import { copyOf, type RecentRecords } from './recent-records.js'
 import { encodeSuccessor, type Successor } from './successor.js'
 

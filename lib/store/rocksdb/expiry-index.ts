@@ -43,11 +43,6 @@ export class ExpiryIndex {
     this.#now = now
   }
 
-  /** Whether a record has an entry that comes due in time. A later deadline leaves it there. */
-  isFiled({ indexedAt, expiresAt }: LiveRecord): boolean {
-    return indexedAt !== null && indexTime(expiresAt) >= indexedAt
-  }
-
   /** Files a record with the next batch, and nowhere else. */
   file(record: LiveRecord): void {
     this.leave(record)

@@ -1,6 +1,6 @@
 import { StoreUnavailableError } from '../../errors.js'
 import type { SessionRecord } from '../../record/record.js'
-import { filePrincipal, type IndexWriter } from '../format/indexes.js'
+import { filePrincipal, type IndexWriter, isFiled } from '../format/indexes.js'
 import {
   principalKey,
   quarantinedPartKey,
@@ -206,7 +206,7 @@ export class RecordWriter {
   #prepare(record: LiveRecord): void {
     if (isLeftOut(record)) return
     if (record.destroyed) this.#index.leave(record)
-    else if (!this.#index.isFiled(record)) this.#index.file(record)
+    else if (!isFiled(record)) this.#index.file(record)
   }
 
   #write(record: LiveRecord, batch: RocksWriteBatch): void {
