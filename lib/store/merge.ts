@@ -3,6 +3,10 @@ import { type Expiry, isSameExpiry } from '../record/expiry.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
 import type { SessionChanges } from './session-store.js'
 
+/** For so long, in ms, it is known what a session that was renewed goes on as. */
+export const SUCCESSOR_TIME = 3_600_000
+export const NO_CHANGES: SessionChanges = new Map()
+
 /** What is stored of a session, as far as a request knows that has its record. */
 export interface Known {
   readonly createdAt: number

@@ -6,17 +6,15 @@ import {
   knownOf,
   mergeChanges,
   mergeInto,
+  NO_CHANGES,
   requireRoom,
-  type SharedKnown
+  type SharedKnown,
+  SUCCESSOR_TIME
 } from '../merge.js'
 import type { SessionChanges, StoreContext } from '../session-store.js'
 import type { GroupCommit } from './group-commit.js'
 import { LmdbRecord } from './lmdb-record.js'
 import type { StoredSession } from './stored-session.js'
-
-/** For so long it is known what a session that was renewed goes on as. */
-const HOUR = 3_600_000
-const NO_CHANGES: SessionChanges = new Map()
 
 /** Merges what requests have changed of their records into what is stored by then. */
 export class RecordWriter {
@@ -83,7 +81,7 @@ export class RecordWriter {
         const target = new IndexedRecord(to)
         mergeInto(target, stored, to, from.known, keep)
         checkGrowth(target.size, Math.max(to.size, stored.size), to.data, this.#maxRecordSize)
-        old.moveTo(to.handle, this.#now() + HOUR)
+        old.moveTo(to.handle, this.#now() + SUCCESSOR_TIME)
         fresh.put(target)
         const { birth } = fresh
         const known = knownOf(to)

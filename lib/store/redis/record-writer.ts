@@ -1,6 +1,6 @@
 import type { SessionRecord } from '../../record/record.js'
 import { inOrder } from '../in-order.js'
-import { type Known, knownOf, mergeChanges, requireRoom } from '../merge.js'
+import { type Known, knownOf, mergeChanges, NO_CHANGES, requireRoom } from '../merge.js'
 import type { SessionChanges } from '../session-store.js'
 import { changedBeginning } from './beginning.js'
 import { decodeSession, encodeSession, type Filing, type StoredSession } from './codec.js'
@@ -10,8 +10,6 @@ import type { RedisServer, Swapped } from './server.js'
 import { type Attempt, newBirth, type SessionVersions, type Version } from './session-versions.js'
 import type { UserLists } from './user-lists.js'
 import type { WriteMarks } from './write-marks.js'
-
-const NO_CHANGES: SessionChanges = new Map()
 
 /** What the writers of one store have in common. */
 export interface Writing {

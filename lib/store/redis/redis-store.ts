@@ -12,7 +12,7 @@ import { STORE_TIMEOUT } from '../store-options.js'
 import { unopened } from '../unopened.js'
 import { Quarantine } from '../unreadable.js'
 import { type Claimant, Claims } from './claims.js'
-import { decodeRecord, movedTo } from './codec.js'
+import { decodeRecord, encodeMoved, movedTo } from './codec.js'
 import { RedisKeys } from './keys.js'
 import { type RedisStoreOptions, readRedisOptions } from './options.js'
 import { RecordWriter } from './record-writer.js'
@@ -123,14 +123,32 @@ export class RedisStore implements SessionStore {
   async destroy(record: SessionRecord): Promise<void> {
     const found = await this.#writer.destroy(record as RedisRecord)
     record.destroyed = true
-    const successor = found ? null : await this.loadSuccessor(record.handle)
-    if (successor !== null) await this.destroy(successor)
+    if (found) return
+    const { successor, notes } = await this.#follow(record.handle)
+    if (successor !== null) return this.destroy(successor)
+    // While a renewal is taken back there are but notes, from which the session would go on.
+    for (const [handle, next] of [...notes].reverse()) {
+      const removed = await this.#server.remove(this.#keys.record(handle), encodeMoved(next))
+      if (!removed) return this.destroy(record)
+    }
   }
 
   async loadSuccessor(handle: string): Promise<RedisRecord | null> {
-    const next = movedTo(await this.#server.text(this.#keys.record(handle)))
-    if (next === null) return null
-    return (await this.loadByHandle(next)) ?? this.loadSuccessor(next)
+    return (await this.#follow(handle)).successor
+  }
+
+  /** What a session goes on as, and the notes on the way there: from which handle to which. */
+  async #follow(handle: string) {
+    const notes = new Map<string, string>()
+    let successor: RedisRecord | null = null
+    for (let from = handle; successor === null && !notes.has(from); ) {
+      const next = movedTo(await this.#server.text(this.#keys.record(from)))
+      if (next === null) break
+      notes.set(from, next)
+      successor = await this.loadByHandle(next)
+      from = next
+    }
+    return { successor, notes }
   }
 
   compareAndSet(

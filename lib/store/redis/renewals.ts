@@ -1,27 +1,11 @@
 import { SessionRecord } from '../../record/record.js'
-import { pause } from '../../timers.js'
 import { inOrder } from '../in-order.js'
-import { checkGrowth, knownOf, mergeInto } from '../merge.js'
-import { isRefusal } from './client.js'
+import { checkGrowth, knownOf, mergeInto, SUCCESSOR_TIME } from '../merge.js'
 import { encodeMoved, encodeSession, type Filing } from './codec.js'
 import { knownBy, type Writing } from './record-writer.js'
 import type { RedisRecord } from './redis-record.js'
 import { type Attempt, newBirth, type Version } from './session-versions.js'
-
-/** For so long, in ms, it is known what a session that was renewed goes on as. */
-const HOUR = 3_600_000
-/** How often a renewal is taken back in vain, with a pause in ms between, before it is given up. */
-const MOST_ATTEMPTS = 120
-const PAUSE = 500
-
-/** A renewal on its way: what may be stored of the fresh session, and of the one before. */
-interface Renewal {
-  readonly old: RedisRecord
-  readonly fresh: RedisRecord
-  readonly filings: Map<string, Filing>
-  /** The version that may have been replaced by now. */
-  replaced: Version | null
-}
+import { forget, type Renewal, TakeBacks } from './take-backs.js'
 
 /**
  * Moves sessions to other ids, and so to other slots: first the fresh session is stored, which
@@ -30,12 +14,11 @@ interface Renewal {
  */
 export class Renewals {
   readonly #writing: Writing
-  /** By the former handle: the attempt at taking a renewal back that is under way, or has failed. */
-  readonly #unsettled = new Map<string, Promise<void>>()
-  #closed = false
+  readonly #takeBacks: TakeBacks
 
   constructor(writing: Writing) {
     this.#writing = writing
+    this.#takeBacks = new TakeBacks(writing)
   }
 
   /**
@@ -43,11 +26,11 @@ export class Renewals {
    * takes longer. None if nothing is amiss.
    */
   settling(handle: string): Promise<void> | undefined {
-    return this.#unsettled.get(handle)
+    return this.#takeBacks.settling(handle)
   }
 
   close(): void {
-    this.#closed = true
+    this.#takeBacks.close()
   }
 
   async replace(
@@ -56,13 +39,13 @@ export class Renewals {
     keep: boolean | readonly string[]
   ): Promise<boolean> {
     let replaced = false
-    const renewal: Renewal = { old, fresh, filings: new Map(), replaced: null }
+    const renewal: Renewal = { old, fresh, filings: new Map(), replaced: null, written: null }
     await inOrder(old, async () => {
       if (old.stored === null) return
       try {
         replaced = await this.#move(renewal, keep)
       } catch (error) {
-        void this.#takeBack(renewal)
+        void this.#takeBacks.begin(renewal)
         throw error
       }
     })
@@ -80,7 +63,7 @@ export class Renewals {
       return this.#attempt(renewal, version, record)
     })
     if (target === null) {
-      await this.#forget(renewal)
+      await forget(this.#writing, renewal)
       return false
     }
     fresh.known = { ...knownOf(fresh), principal: target.record.principal }
@@ -110,75 +93,20 @@ export class Renewals {
     const filing = await lists.file(record, null, own[0])
     if (filing !== null) filings.set(filing.mark, filing)
     const born = newBirth()
-    const text = encodeSession({ marks: own, born, filing, record })
+    const written = { marks: own, born, filing, record }
+    const text = encodeSession(written)
     await server.setText(keys.record(fresh.handle), text, record.expiresAt - now())
     const moved = encodeMoved(fresh.handle)
     renewal.replaced = version
+    renewal.written = written
     const { swapped, found } = await server.swap(
       keys.record(old.handle),
       version.session.marks[0],
       moved,
-      HOUR
+      SUCCESSOR_TIME
     )
     // The note is there already if the client has sent it twice.
     if (!swapped && found !== moved) return { found }
     return { done: { text, born, filing, record }, text: moved }
-  }
-
-  /**
-   * Where the server has not answered nobody knows what it has done, and the visitor has the old id:
-   * the old session is put back as soon as it answers, and the fresh one goes.
-   */
-  async #takeBack(renewal: Renewal): Promise<void> {
-    const { handle } = renewal.old
-    for (let attempt = 0; attempt < MOST_ATTEMPTS && !this.#closed; attempt++) {
-      const restoring = this.#restore(renewal)
-      if (renewal.replaced !== null) this.#unsettled.set(handle, restoring)
-      try {
-        await restoring
-        break
-      } catch {
-        await pause(PAUSE, undefined, { ref: false })
-      }
-    }
-    this.#unsettled.delete(handle)
-  }
-
-  async #restore(renewal: Renewal): Promise<void> {
-    const { server, keys } = this.#writing
-    const { old, replaced } = renewal
-    const isBack = replaced !== null && (await this.#putBack(renewal, replaced))
-    const wasThere = await this.#forget(renewal)
-    // Whoever has ended the fresh session meanwhile meant this one.
-    if (isBack && !wasThere) await server.destroy(keys.record(old.handle))
-  }
-
-  /**
-   * Puts the old session back under a new mark: the client may yet try again to replace the version
-   * with the former one. Resolves to whether it had been replaced.
-   */
-  async #putBack({ old, fresh }: Renewal, { session }: Version): Promise<boolean> {
-    const { server, keys, marks, now } = this.#writing
-    const key = keys.record(old.handle)
-    const [mark] = session.marks
-    const text = encodeSession({ ...session, marks: marks.after(session.marks) })
-    const timeLeft = session.record.expiresAt - now()
-    const { swapped, found } = await server.swap(key, encodeMoved(fresh.handle), text, timeLeft)
-    if (swapped || !found?.startsWith(mark)) return swapped
-    try {
-      await server.swap(key, mark, text, timeLeft)
-    } catch (error) {
-      // A server that is full has not replaced it either.
-      if (!isRefusal(error)) throw error
-    }
-    return false
-  }
-
-  /** Resolves to whether the fresh session was there. */
-  async #forget({ fresh, filings }: Renewal): Promise<boolean> {
-    const { server, keys, lists } = this.#writing
-    const wasThere = await server.delete(keys.record(fresh.handle))
-    for (const filing of filings.values()) await lists.remove(fresh.handle, filing)
-    return wasThere
   }
 }

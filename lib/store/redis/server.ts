@@ -125,7 +125,9 @@ export class RedisServer {
 
   /** Resolves to whether there was one that began as expected. */
   async remove(key: string, expected: string): Promise<boolean> {
-    return Number(await this.#run(REMOVE, key, expected)) === 1
+    const removed = Number(await this.#run(REMOVE, key, expected)) === 1
+    if (removed) await this.#replicated(key)
+    return removed
   }
 
   /** Resolves to whether there was a session. */
