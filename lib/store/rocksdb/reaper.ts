@@ -22,8 +22,8 @@ const WALK = { limit: BATCH }
 
 /** What became of the sessions of a batch. */
 interface Tally {
-  deleted: number
-  refiled: number
+  readonly deleted: LiveRecord[]
+  readonly refiled: LiveRecord[]
   unreadable: number
   /** How many writes it took. */
   writes: number
@@ -137,7 +137,7 @@ export class Reaper {
         entries = (await walk.next(size)).map(({ key, value }) => readExpiryEntry(key, value))
       }
       const tally = await this.#reapBatch(takeBatch(entries, size))
-      deleted += tally.deleted
+      deleted += countDone(tally.deleted)
       unreadable += tally.unreadable
       for (const onProgress of this.#listeners) onProgress(deleted)
       if (walk.ended && entries.length === 0) {
@@ -174,13 +174,13 @@ export class Reaper {
       found = again.map((records) => records.map((one) => (isUncertain(one) ? 'uncertain' : one)))
     }
     // From here on in one turn, so one group: no session is without its entry, whatever fails.
-    const tally: Tally = { deleted: 0, refiled: 0, unreadable: 0, writes: 0 }
+    const tally: Tally = { deleted: [], refiled: [], unreadable: 0, writes: 0 }
     const writes = entries.flatMap((entry, at) => {
       return this.#reapEntry(entry, found[at] as readonly Found[], tally)
     })
     await Promise.all(writes)
-    this.deleted += tally.deleted
-    this.refiled += tally.refiled
+    this.deleted += countDone(tally.deleted)
+    this.refiled += countDone(tally.refiled)
     tally.writes = writes.length
     return tally
   }
@@ -227,7 +227,7 @@ export class Reaper {
       if (record.destroyed) continue
       // Not `until`: the clock may have been set back since the run began.
       const lives = record.expiresAt > now()
-      tally[lives ? 'refiled' : 'deleted']++
+      tally[lives ? 'refiled' : 'deleted'].push(record)
       record.indexedAt = null
       writes.push(lives ? refile(record) : expire(record))
     }
@@ -247,6 +247,11 @@ function takeBatch(entries: ExpiryEntry[], size: number): ExpiryEntry[] {
     return at > 0 && sessions > size
   })
   return entries.splice(0, end === -1 ? entries.length : end)
+}
+
+/** A session that was given up meanwhile was not written. */
+function countDone(records: readonly LiveRecord[]): number {
+  return records.filter(({ failure }) => failure === null).length
 }
 
 /** Whether it is not known yet where on disk a record is filed. */

@@ -34,7 +34,8 @@ test('a session that is given up while the reaper files it is looked at again by
       one.failure = new Error('given up')
       disk.open()
       traffic.held = null
-      await Promise.all([other, reaping])
+      const [, deleted] = await Promise.all([other, reaping])
+      t.equal(deleted, act === 'expire' ? count - 1 : 0)
       t.match(await verify(db), { problems: 0, expiryEntries: act === 'live on' ? count + 1 : 2 })
       clock.advance({ seconds: 60 })
       await store.deleteExpired()
