@@ -207,6 +207,26 @@ for (const [name, place] of Object.entries(PLACES)) {
   })
 }
 
+test('nothing of it is stored when its session is filed anew meanwhile', async (t) => {
+  const { app, clock, get, stored } = await site(t, {})
+  const failing = held(app, '/fails', (session) => session.set('counter', 100), false)
+  clock.advance({ seconds: 30 * 60 })
+  await get('/read')
+  await stored()
+  clock.advance({ seconds: 31 * 60 })
+  const failed = get('/fails')
+  await failing.half.opened
+  t.equal(await app.sessions.deleteExpired(), 0)
+  t.match(await stored(), { data: { counter: 1 } })
+  failing.rest.open()
+  t.equal((await failed).status, 500)
+  t.match((await get('/read')).response.json(), { counter: 1 })
+  await stored()
+  t.equal(await app.sessions.deleteExpired(), 0)
+  clock.advance({ seconds: 2 * 3600 })
+  t.equal(await app.sessions.deleteExpired(), 1, 'nor is it forgotten')
+})
+
 /** A store that fails while it is told to. */
 class FailingStore extends MemoryStore {
   fails = false

@@ -228,7 +228,7 @@ export class Reaper {
       // Not `until`: the clock may have been set back since the run began.
       const lives = record.expiresAt > now()
       tally[lives ? 'refiled' : 'deleted'].push(record)
-      record.indexedAt = null
+      if (!lives) record.indexedAt = null
       writes.push(lives ? refile(record) : expire(record))
     }
     if (remove) writes.push(removeEntry(key, sessions))

@@ -1,5 +1,5 @@
 import { StoreUnavailableError } from '../../errors.js'
-import type { SessionRecord } from '../../record/record.js'
+import { SESSION_NOTES, type SessionRecord } from '../../record/record.js'
 import { filePrincipal, type IndexWriter, isFiled } from '../format/indexes.js'
 import {
   principalKey,
@@ -58,10 +58,24 @@ export class RecordWriter {
 
   /** As `save`, unless the record is no longer unchanged when the write goes out. */
   touch(record: LiveRecord, isUnchanged: () => boolean): Promise<void> {
-    const isSaved = record.queued && record.isUnchanged === null
+    const { queued, isUnchanged: asked } = record
     const done = this.save(record)
-    if (!isSaved) record.isUnchanged = isUnchanged
+    if (!queued) record.isUnchanged = isUnchanged
+    // Each is told, so that none takes it for stored.
+    else if (asked !== null) record.isUnchanged = () => [asked(), isUnchanged()].every(Boolean)
     return done
+  }
+
+  /** Files a record under its deadline; one that a request is changing by then stays where it is. */
+  refile(record: LiveRecord): Promise<void> {
+    const { indexedAt } = record
+    record.indexedAt = null
+    return this.touch(record, () => {
+      const notes = record[SESSION_NOTES]
+      const isHalfMade = notes !== null && notes.revision !== notes.storedRevision
+      if (isHalfMade) record.indexedAt = indexedAt
+      return !isHalfMade
+    })
   }
 
   replace(old: LiveRecord, fresh: LiveRecord): Promise<boolean> {
@@ -93,8 +107,8 @@ export class RecordWriter {
   removeEntry(key: Buffer, sessions: readonly LiveRecord[] = []): Promise<void> {
     return this.#add(
       () => {
-        // What is given up meanwhile is not written, and stays where it is filed.
-        if (sessions.every(({ failure }) => failure === null)) this.#index.remove(key)
+        // What is left out of the batch stays where it is filed.
+        if (!sessions.some(isLeftOut)) this.#index.remove(key)
         else this.#listener.filed(timeIn(key))
       },
       () => {}

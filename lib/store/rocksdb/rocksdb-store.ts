@@ -263,7 +263,7 @@ export class RocksDBStore implements SessionStore {
       writes: () => this.#commit.writes,
       find: (handle) => this.#live.findUnasked(handle),
       expire: (record) => this.#writer.destroy(record),
-      refile: (record) => this.#writer.save(record),
+      refile: (record) => this.#writer.refile(record),
       removeEntry: (key, sessions) => this.#writer.removeEntry(key, sessions),
       settled: () => this.#commit.settled()
     })
