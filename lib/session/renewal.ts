@@ -13,11 +13,13 @@ const NOBODY: Holder = { principal: null, metadata: null }
 
 /** Ends the session. */
 export function destroy(work: UnitOfWork): Promise<void> {
-  const { record, stored, registration } = work
+  const { record, stored, registration, renewing } = work
   work.detach('ended')
   if (stored || work.lost) work.clearsCookie = true
   if (record === null || !stored) return Promise.resolve()
-  return settle(work, registration.store.destroy(record), () =>
+  const end = () => registration.store.destroy(record)
+  // Ended before it is stored, it would be stored then.
+  return settle(work, renewing === null ? end() : renewing.then(end), () =>
     announce(events.destroyed, registration.sessionName, record.handle)
   )
 }
@@ -143,6 +145,7 @@ function replace(
     following === undefined
       ? store.replace(old, fresh, keep)
       : following.then(() => store.replace(old, fresh, keep))
+  work.renewing = replacing
   return settle(work, replacing, (replaced) => {
     notes.storedRevision = Math.max(notes.storedRevision, revision)
     if (replaced) announceRenewal(sessionName, old.handle, fresh.handle)

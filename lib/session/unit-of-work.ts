@@ -43,6 +43,8 @@ export class UnitOfWork {
   draft: Draft | null = null
   /** What was asked of the session and may not have been awaited. */
   calls: Calls | null = null
+  /** The last renewal: until it has ended, the store may not know the record. */
+  renewing: Promise<unknown> | null = null
   /** The response is out: changes are stored as they come. */
   closed = false
   /** The session has ended elsewhere, and took along what was to be stored. */

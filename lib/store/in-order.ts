@@ -22,3 +22,30 @@ export function inOrder(record: WrittenRecord, write: () => Promise<void>): Prom
   record.writing = ended
   return writing
 }
+
+/**
+ * Renews a session after the writes before. What is written of the fresh record meanwhile waits: it
+ * would begin that session, though the old one may be over or live on.
+ *
+ * @param renew resolves to whether the fresh session has taken the place of the old one
+ */
+export async function renewInOrder(
+  old: WrittenRecord,
+  fresh: WrittenRecord,
+  renew: () => Promise<boolean>
+): Promise<boolean> {
+  let renewed = false
+  await inOrder(fresh, async () => {
+    try {
+      await inOrder(old, async () => {
+        renewed = await renew()
+        old.destroyed = true
+      })
+    } catch (error) {
+      fresh.failure ??= error as Error
+      throw error
+    }
+    if (!renewed) fresh.destroyed = true
+  })
+  return renewed
+}

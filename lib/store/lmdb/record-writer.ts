@@ -1,6 +1,6 @@
 import type { SessionRecord } from '../../record/record.js'
 import { IndexedRecord } from '../format/indexed-record.js'
-import { inOrder } from '../in-order.js'
+import { inOrder, renewInOrder } from '../in-order.js'
 import {
   checkGrowth,
   knownOf,
@@ -66,18 +66,14 @@ export class RecordWriter {
     return swapped
   }
 
-  async replace(
-    from: LmdbRecord,
-    to: LmdbRecord,
-    keep: boolean | readonly string[]
-  ): Promise<boolean> {
-    let replaced = false
-    await inOrder(from, () =>
-      this.#commit.add([from.handle, to.handle], (session) => {
+  replace(from: LmdbRecord, to: LmdbRecord, keep: boolean | readonly string[]): Promise<boolean> {
+    return renewInOrder(from, to, async () => {
+      let replaced = false
+      await this.#commit.add([from.handle, to.handle], (session) => {
         const old = session(from.handle)
         const fresh = session(to.handle)
         const stored = this.#alive(from, old)
-        if (stored === null || from.known === null) return () => markDestroyed(from)
+        if (stored === null || from.known === null) return undefined
         const target = new IndexedRecord(to)
         mergeInto(target, stored, to, from.known, keep)
         checkGrowth(target.size, Math.max(to.size, stored.size), to.data, this.#maxRecordSize)
@@ -85,17 +81,17 @@ export class RecordWriter {
         fresh.put(target)
         const { birth } = fresh
         const known = knownOf(to)
+        const { principal } = target
         return () => {
           replaced = true
-          to.principal = target.principal
-          to.known = { ...known, principal: target.principal }
+          // What was changed meanwhile is not stored yet.
+          if (to.principal === known.principal) to.principal = principal
+          to.known = { ...known, principal }
           to.birth = birth
-          markDestroyed(from)
         }
       })
-    )
-    if (!replaced) markDestroyed(to)
-    return replaced
+      return replaced
+    })
   }
 
   /** Resolves to whether the session was there. */

@@ -86,8 +86,11 @@ export class RecordWriter {
   }
 
   /** Resolves to whether the session was there. */
-  async destroy({ handle, stored }: RedisRecord): Promise<boolean> {
+  async destroy(record: RedisRecord): Promise<boolean> {
     const { server, keys, lists } = this.#writing
+    // What is on its way would store it again.
+    await record.writing
+    const { handle, stored } = record
     const found = await server.destroy(keys.record(handle))
     const filing = stored === null ? null : decodeSession(handle, stored).filing
     if (filing !== null) await lists.remove(handle, filing)

@@ -1,5 +1,5 @@
 import { SessionRecord } from '../../record/record.js'
-import { inOrder } from '../in-order.js'
+import { renewInOrder } from '../in-order.js'
 import { checkGrowth, knownOf, mergeInto, SUCCESSOR_TIME } from '../merge.js'
 import { encodeMoved, encodeSession, type Filing } from './codec.js'
 import { knownBy, type Writing } from './record-writer.js'
@@ -33,31 +33,29 @@ export class Renewals {
     this.#takeBacks.close()
   }
 
-  async replace(
+  replace(
     old: RedisRecord,
     fresh: RedisRecord,
     keep: boolean | readonly string[]
   ): Promise<boolean> {
-    let replaced = false
-    const renewal: Renewal = { old, fresh, filings: new Map(), replaced: null, written: null }
-    await inOrder(old, async () => {
-      if (old.stored === null) return
+    return renewInOrder(old, fresh, async () => {
+      if (old.stored === null) return false
+      const renewal: Renewal = { old, fresh, filings: new Map(), replaced: null, written: null }
       try {
-        replaced = await this.#move(renewal, keep)
+        return await this.#move(renewal, keep)
       } catch (error) {
         void this.#takeBacks.begin(renewal)
         throw error
       }
     })
-    old.destroyed = true
-    if (!replaced) fresh.destroyed = true
-    return replaced
   }
 
   async #move(renewal: Renewal, keep: boolean | readonly string[]): Promise<boolean> {
     const { old, fresh, filings } = renewal
     const { versions, lists } = this.#writing
+    let own = knownOf(fresh)
     const target = await versions.write(old, (version) => {
+      own = knownOf(fresh)
       const record = new SessionRecord(fresh)
       mergeInto(record, version.session.record, fresh, knownBy(old, version), keep)
       return this.#attempt(renewal, version, record)
@@ -66,8 +64,10 @@ export class Renewals {
       await forget(this.#writing, renewal)
       return false
     }
-    fresh.known = { ...knownOf(fresh), principal: target.record.principal }
-    fresh.principal = target.record.principal
+    const { principal } = target.record
+    // What was changed meanwhile is not stored yet.
+    if (fresh.principal === own.principal) fresh.principal = principal
+    fresh.known = { ...own, principal }
     fresh.stored = target.text
     fresh.born = target.born
     if (target.filing !== null) filings.delete(target.filing.mark)
