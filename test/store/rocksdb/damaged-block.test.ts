@@ -120,6 +120,25 @@ test('sessions of other files that lie between those of a damaged block are all 
   t.same(await contents(store), expected.map(plain))
 })
 
+test('behind a damaged block there may be more sessions than are looked up at once', async (t) => {
+  const few = someRecords(40)
+  const many = someRecords(10_000)
+  const path = await filledFolder(t, [many, few])
+  await flipBlockOf(path, (few[20] as SessionRecord).handle, 'record')
+  const { store } = await openStore(t, path, { readOnly: true })
+  const left = new Set<string>()
+  let last = ''
+  for await (const { handle } of store.records()) {
+    const key = Buffer.from(handle, 'base64url').toString('hex')
+    if (key <= last) t.fail('out of order')
+    last = key
+    left.add(handle)
+  }
+  const missing = [...few, ...many].filter(({ handle }) => !left.has(handle))
+  t.same(await unreadableOf(store, missing), new Set(missing.map(({ handle }) => handle)))
+  t.ok(missing.length < 1000, `${missing.length} cannot be read`)
+})
+
 test("a damaged list of a user's sessions hides none of them", async (t) => {
   const records = someRecords(900)
   const path = await filledFolder(t, [records])
