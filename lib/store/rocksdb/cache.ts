@@ -5,7 +5,7 @@ import type { LiveRecord } from './live-record.js'
 import { PackedRecords } from './packed/packed-records.js'
 
 const TURNS_PER_EVICTION = 256
-/** Packing so much at once takes about a millisecond. */
+/** Packing so much at once takes some milliseconds. */
 const BYTES_PER_EVICTION = 1024 * 1024
 /** At most so much of the memory is for packed records: those in use need some as objects. */
 const PACKED_PART = 9 / 10
