@@ -64,6 +64,16 @@ export const KNOWN_CLIENTS = 'a client of "redis", "ioredis", "iovalkey" or "@va
 /** Sends one command and resolves to its reply. `key` is its key, for clusters. */
 export type SendCommand = (key: string, args: string[]) => Promise<unknown>
 
+/**
+ * Sends a read of a key, and right behind it, on the same connection, another command; resolves to
+ * both replies. It rejects if the key is not, or not any more, on the server that is asked.
+ */
+export type SendBehindRead = (
+  key: string,
+  read: string[],
+  args: string[]
+) => Promise<readonly [found: unknown, reply: unknown]>
+
 /** Sends one command to one server. */
 export type SendToNode = (args: string[]) => Promise<unknown>
 
@@ -71,12 +81,8 @@ export type SendToNode = (args: string[]) => Promise<unknown>
 export interface Connection {
   readonly isCluster: boolean
   readonly send: SendCommand
-  /**
-   * Sends a read of a key, and right behind it, on the same connection, another command; resolves
-   * to the reply to that. It rejects if the key is not, or not any more, on the server that is asked.
-   * Missing where a client cannot be told to.
-   */
-  readonly sendBehindRead?: SendCommand
+  /** Missing where a client cannot be told to keep two commands together. */
+  readonly sendBehindRead?: SendBehindRead
   /** The servers that have the keys, each once. */
   masters(): Promise<SendToNode[]>
 }
@@ -90,8 +96,8 @@ export interface Connection {
  */
 export function connectionOf(client: RedisClient, timeout: () => number): Connection {
   const { isCluster, send, sendBehindRead, masters } = adapt(client)
-  const guard = <Args extends unknown[]>(ask: (...args: Args) => Promise<unknown>) => {
-    return (...args: Args): Promise<unknown> => {
+  const guard = <Args extends unknown[], T>(ask: (...args: Args) => Promise<T>) => {
+    return (...args: Args): Promise<T> => {
       if (!isConnected(client)) return Promise.reject(new Error('the client is not connected'))
       return within(timeout(), ask(...args))
     }
@@ -127,30 +133,22 @@ function adapt(client: RedisClient): Connection {
   if (typeof client.sendCommand !== 'function') {
     throw new InvalidOptionError('client', `must be ${KNOWN_CLIENTS}`)
   }
-  const one = single((args) => client.sendCommand(args))
-  return client.execute === undefined ? one : { ...one, sendBehindRead: inPool(client) }
+  const { sendBehindRead, ...rest } = single((args) => client.sendCommand(args))
+  return client.execute === undefined ? { ...rest, sendBehindRead } : rest
 }
 
-function single(send: SendToNode): Connection {
+function single(send: SendToNode): Required<Connection> {
   return {
     isCluster: false,
     send: (_key, args) => send(args),
-    sendBehindRead: (key, args) => behindRead(send, key, args),
+    sendBehindRead: (_key, read, args) => behindRead(send, read, args),
     masters: () => Promise.resolve([send])
   }
 }
 
 /** Both in one turn of the event loop, so that nothing comes in between. */
-async function behindRead(send: SendToNode, key: string, args: string[]): Promise<unknown> {
-  const [, reply] = await Promise.all([send(['EXISTS', key]), send(args)])
-  return reply
-}
-
-function inPool(client: NodeRedisClient): SendCommand {
-  return (key, args) => {
-    const task = (one: NodeRedisClient) => behindRead((each) => one.sendCommand(each), key, args)
-    return client.execute?.(task as never) as Promise<unknown>
-  }
+function behindRead(send: SendToNode, read: string[], args: string[]) {
+  return Promise.all([send(read), send(args)])
 }
 
 /** What it sends on which connection, and in which order, is its own affair. */
@@ -185,15 +183,12 @@ function adaptIORedis(client: IORedisClient | IORedisCluster): Connection {
   return {
     ...all,
     isCluster: true,
-    sendBehindRead: async (key, [name = '', ...args]) => {
+    sendBehindRead: async (_key, ...both) => {
       // Here, commands are the names of methods.
-      const commands = [
-        ['exists', key],
-        [name.toLowerCase(), ...args]
-      ]
-      const replies = await client.pipeline(commands).exec()
-      for (const [error] of replies ?? []) if (error !== null) throw error
-      return replies?.[1]?.[1]
+      const commands = both.map(([name = '', ...args]) => [name.toLowerCase(), ...args])
+      const replies = (await client.pipeline(commands).exec()) ?? []
+      for (const [error] of replies) if (error !== null) throw error
+      return [replies[0]?.[1], replies[1]?.[1]]
     },
     masters: async () => client.nodes('master').map(toNode)
   }
@@ -211,8 +206,8 @@ function adaptNodeRedisCluster(client: NodeRedisCluster): Connection {
   return {
     isCluster: true,
     send: (key, args) => client.sendCommand(key, false, args),
-    sendBehindRead: async (key, args) => {
-      return behindRead(await toNode(client.getNodeClientForKey?.(key)), key, args)
+    sendBehindRead: async (key, read, args) => {
+      return behindRead(await toNode(client.getNodeClientForKey?.(key)), read, args)
     },
     masters: () =>
       Promise.all(client.masters.map((node) => toNode(client.nodeClient(node as never))))
@@ -225,7 +220,7 @@ function isConnected(client: RedisClient): boolean {
 }
 
 /** A reply that comes later is dropped. */
-function within(timeout: number, reply: Promise<unknown>): Promise<unknown> {
+function within<T>(timeout: number, reply: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const giveUp = (): void => reject(new Error(`Redis has not answered for ${timeout} ms`))
     // Rejects a turn later: where this process was held up, the reply is there and not read yet.

@@ -61,6 +61,9 @@ export function readRedisOptions(options: RedisStoreOptions): Required<RedisStor
   if (replicas > 0 && 'masters' in client && client.getNodeClientForKey === undefined) {
     refuse('replicas', 'needs version 6 of "redis" for a cluster')
   }
+  if (replicas > 0 && 'execute' in client && client.execute !== undefined) {
+    refuse('replicas', 'needs a client with one connection: a pool would wait on another')
+  }
   if (replicas > 0 && 'customCommand' in client) {
     refuse('replicas', 'needs a client of "redis" or "ioredis", which keep two commands together')
   }

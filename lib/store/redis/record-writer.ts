@@ -183,6 +183,7 @@ export class RecordWriter {
     if (swapped) return { done: { ...written, text }, text }
     // The client has sent it twice, and the server had done it: others have written since.
     if (found === null || !hasMark(found, next[0])) return { found }
+    this.#writing.server.requireNoReplicas()
     const later = decodeSession(record.handle, found)
     return { done: { ...later, text: found }, text: found }
   }

@@ -107,6 +107,7 @@ export class Renewals {
     )
     // The note is there already if the client has sent it twice.
     if (!swapped && found !== moved) return { found }
+    if (!swapped) server.requireNoReplicas()
     return { done: { text, born, filing, record }, text: moved }
   }
 }

@@ -12,11 +12,14 @@ import {
   SWAP,
   TAKE_LEASE
 } from './scripts.js'
+import { MARK_LENGTH, MOST_WRITERS } from './write-marks.js'
 
 /** How many keys a step of a walk looks at. */
 const SCANNED = '512'
 /** As much of a session as has its deadline, in bytes. */
 const START_OF_SESSION = '400'
+/** As much of a session as has its marks, in bytes. */
+const END_OF_MARKS = String(MOST_WRITERS * MARK_LENGTH)
 /** The part of its time that a server may wait for replicas. */
 const PATIENCE = 0.8
 /** What no value begins with. */
@@ -85,7 +88,7 @@ export class RedisServer {
   async setText(key: string, text: string, milliseconds?: number): Promise<void> {
     const expiry = milliseconds === undefined ? [] : ['PX', timeLeft(milliseconds)]
     await this.#send(key, ['SET', key, text, ...expiry])
-    await this.#replicated(key)
+    await this.#replicated(key, text)
   }
 
   /** The first 400 bytes. */
@@ -100,7 +103,8 @@ export class RedisServer {
 
   /** Puts a text in the place of one that begins as expected, or gives what is there instead. */
   async swap(key: string, expected: string, text: string, milliseconds: number): Promise<Swapped> {
-    return this.#swapped(key, await this.#run(SWAP, key, expected, text, timeLeft(milliseconds)))
+    const reply = await this.#run(SWAP, key, expected, text, timeLeft(milliseconds))
+    return this.#swapped(key, reply, text)
   }
 
   /**
@@ -115,25 +119,26 @@ export class RedisServer {
     milliseconds: number | null
   ): Promise<Swapped> {
     const expiry = milliseconds === null ? [] : [timeLeft(milliseconds)]
-    return this.#swapped(key, await this.#run(OVERWRITE, key, mark, beginning, ...expiry))
+    const reply = await this.#run(OVERWRITE, key, mark, beginning, ...expiry)
+    return this.#swapped(key, reply, beginning)
   }
 
   async put(key: string, mark: string, text: string, milliseconds: number): Promise<void> {
     await this.#run(PUT, key, mark, text, timeLeft(milliseconds))
-    await this.#replicated(key)
+    await this.#replicated(key, text)
   }
 
   /** Resolves to whether there was one that began as expected. */
   async remove(key: string, expected: string): Promise<boolean> {
     const removed = Number(await this.#run(REMOVE, key, expected)) === 1
-    if (removed) await this.#replicated(key)
+    if (removed) await this.#replicated(key, null)
     return removed
   }
 
   /** Resolves to whether there was a session. */
   async destroy(key: string): Promise<boolean> {
     const destroyed = Number(await this.#run(DESTROY, key)) === 1
-    await this.#replicated(key)
+    await this.#replicated(key, null)
     return destroyed
   }
 
@@ -146,7 +151,8 @@ export class RedisServer {
   /** Lists a member until a time; `now` decides what is past its own. */
   async file(key: string, member: string, until: number, now: number): Promise<void> {
     await this.#run(FILE, key, member, String(until), String(now), timeLeft(until - now))
-    await this.#replicated(key)
+    const read = ['ZSCORE', key, member]
+    await this.#reached(key, read, (score) => Number(score) >= until)
   }
 
   async unfile(key: string, member: string): Promise<void> {
@@ -187,22 +193,44 @@ export class RedisServer {
     await this.#run(RELEASE_LEASE, key, owner)
   }
 
-  async #swapped(key: string, reply: unknown): Promise<Swapped> {
+  /**
+   * To be asked where the client has sent a write twice, and the server had done it: nobody knows
+   * how many replicas have it.
+   */
+  requireNoReplicas(): void {
+    if (this.#replicas > 0) throw new Error('it is not known whether replicas have it')
+  }
+
+  async #swapped(key: string, reply: unknown, text: string): Promise<Swapped> {
     // A client may give numbers as texts; a session is never as short.
     const swapped = String(reply) === '1'
-    if (swapped) await this.#replicated(key)
+    if (swapped) await this.#replicated(key, text)
     return { swapped, found: swapped ? null : (reply as string | null) }
   }
 
-  /** Waits until replicas have what the server of a key has done so far, if that is asked for. */
-  async #replicated(key: string): Promise<void> {
+  /** @param text what a key has now, or a later write of it names; `null` for no session */
+  #replicated(key: string, text: string | null): Promise<void> {
+    return this.#reached(key, ['GETRANGE', key, '0', END_OF_MARKS], (found) => {
+      const start = String(found ?? '')
+      return text === null ? /^>|^$/.test(start) : start.includes(text.slice(0, MARK_LENGTH))
+    })
+  }
+
+  /**
+   * Waits until replicas have what the server of a key has done so far, if that is asked for.
+   *
+   * @param isDone whether the server itself has it, by what it has read: a replica that has become
+   *   the primary may never have heard of it
+   */
+  async #reached(key: string, read: string[], isDone: (found: unknown) => boolean): Promise<void> {
     if (this.#replicas === 0) return
     // It answers how many they are before the client has waited for too long.
     const patience = Math.ceil(this.timeout * PATIENCE)
     const wait = ['WAIT', String(this.#replicas), String(patience)]
-    const reached = Number(await this.#connection.sendBehindRead?.(key, wait))
-    if (reached >= this.#replicas) return
-    throw new Error(`${reached} of ${this.#replicas} replicas have it`)
+    const [found, reached] = (await this.#connection.sendBehindRead?.(key, read, wait)) ?? []
+    if (!isDone(found)) throw new Error('another server has taken over, and does not have it')
+    if (Number(reached) >= this.#replicas) return
+    throw new Error(`${Number(reached)} of ${this.#replicas} replicas have it`)
   }
 
   #send(key: string, args: string[]): Promise<unknown> {

@@ -6,7 +6,7 @@ const TIME_RADIX = 36
 /** In characters. */
 export const MARK_LENGTH = WRITER_LENGTH + TIME_LENGTH
 /** Of so many writers at most a session remembers the last mark. */
-const MOST_WRITERS = 8
+export const MOST_WRITERS = 8
 /** In ms; longer than any client tries to send a command again. */
 const REMEMBERED = 60_000
 

@@ -1,6 +1,8 @@
 import { createClient, createClientPool } from 'redis'
 import type { Test } from 'tap'
+import type { Session } from '../../../lib/index.js'
 import { RedisStore } from '../../../lib/redis.js'
+import { OVERWRITE, SWAP } from '../../../lib/store/redis/scripts.js'
 import type { RedisProcess } from '../../../scripts/servers/redis.js'
 import type { ClusterNode } from '../../../scripts/servers/redis-cluster.js'
 import { settles } from '../../../scripts/servers/until.js'
@@ -38,18 +40,7 @@ async function connectTo(t: Test, url: string) {
 
 /** A client of glide is refused: see "options that cannot work". */
 const { glide: _, ...waiting } = CLIENTS
-const WAITING: typeof CLIENTS = {
-  ...waiting,
-  async 'a pool of redis'(t, url) {
-    const pool = createClientPool({ url })
-    pool.on('error', () => {})
-    await pool.connect()
-    t.teardown(() => pool.destroy())
-    return pool
-  }
-}
-
-for (const [name, connect] of Object.entries(WAITING)) {
+for (const [name, connect] of Object.entries(waiting)) {
   test(`${name}: with replicas, a change is acknowledged when a replica has it`, async (t) => {
     const { primary, replica, reader } = await primaryWithReplica(t)
     const client = await connect(t, primary.url)
@@ -112,6 +103,76 @@ test('how many replicas are waited for is a whole number', async (t) => {
       code: 'SLED_SESSION_INVALID_OPTION'
     })
   }
+  const pool = createClientPool({ url: server.url })
+  t.throws(() => new RedisStore({ client: pool, replicas: 1 }), { message: /one connection/ })
   const older = { masters: [], nodeClient() {}, sendCommand: async () => null }
   t.throws(() => new RedisStore({ client: older, replicas: 1 }), { message: /version 6/ })
 })
+
+/** What a request may do. */
+const CHANGES: Record<string, (session: Session) => unknown> = {
+  set: (session) => session.set('counter', 2),
+  update: (session) => session.update('counter', (counter = 0) => counter + 1),
+  renew: (session) => session.regenerate(),
+  login: (session) => session.setPrincipal('ann'),
+  logout: (session) => session.destroy()
+}
+
+for (const [what, change] of Object.entries(CHANGES)) {
+  test(`${what}: a replica that takes over without the change acknowledges it no more`, async (t) => {
+    const { primary } = await primaryWithReplica(t)
+    const real = await connectTo(t, primary.url)
+    let before: Map<string, string> | null = null
+    const sessions = async () => {
+      const keys = await real.keys('session:{*}')
+      return new Map(
+        await Promise.all(keys.map(async (key) => [key, (await real.get(key)) ?? ''] as const))
+      )
+    }
+    const client = {
+      isReady: true,
+      async sendCommand(args: string[]): Promise<unknown> {
+        // What waits is sent again, to one that has what there was before.
+        if (before !== null && ['EXISTS', 'GETRANGE', 'ZSCORE'].includes(args[0] ?? '')) {
+          await real.flushAll()
+          await Promise.all([...before].map(([key, text]) => real.set(key, text)))
+        }
+        return real.sendCommand(args)
+      }
+    }
+    const app = await createRedisApp(t, { client, replicas: 1 }, { storeTimeout: 500 })
+    app.get('/', async ({ session }) => {
+      before = await sessions()
+      await change(session)
+    })
+    const { id } = await begin(app, (session) => session.set('counter', 1))
+    t.equal((await app.inject({ url: '/', cookies: { id } })).statusCode, 503)
+  })
+}
+
+for (const what of ['set', 'update', 'renew']) {
+  test(`${what}: a change that was sent twice needs its replicas as well`, async (t) => {
+    const { primary, replica } = await primaryWithReplica(t)
+    const real = await connectTo(t, primary.url)
+    let twice = false
+    const client = {
+      isReady: true,
+      async sendCommand(args: string[]): Promise<unknown> {
+        const reply = await real.sendCommand(args)
+        if (!twice || args[0] !== 'EVALSHA' || String(reply) !== '1') return reply
+        replica.freeze()
+        return real.sendCommand(args)
+      }
+    }
+    const app = await createRedisApp(t, { client, replicas: 1 }, { storeTimeout: 500 })
+    app.get('/', async ({ session }) => {
+      twice = true
+      await CHANGES[what]?.(session)
+    })
+    const { id } = await begin(app, (session) => session.set('counter', 1))
+    await real.sendCommand(['SCRIPT', 'LOAD', SWAP.text])
+    await real.sendCommand(['SCRIPT', 'LOAD', OVERWRITE.text])
+    t.equal((await app.inject({ url: '/', cookies: { id } })).statusCode, 503)
+    replica.thaw()
+  })
+}
