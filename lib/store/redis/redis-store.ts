@@ -75,8 +75,8 @@ export class RedisStore implements SessionStore {
     this.#renewals = new Renewals(writing)
     try {
       await server.greet(keys.copied)
-      await claims.enter(this.#place)
       await this.#warnOfOneSlot()
+      await claims.enter(this.#place)
     } catch (error) {
       throw isOurs(error) ? error : new StoreUnavailableError('reach Redis', { cause: error })
     }
@@ -209,7 +209,8 @@ export class RedisStore implements SessionStore {
 
   async #warnOfOneSlot(): Promise<void> {
     const prefix = `{${this.#place.prefix.replace(/:$/, '')}}:`
-    if (!(await this.#server.has(`${prefix}handles`))) return
+    // No key of this store: its user may not be allowed to ask, or that part of a cluster be down.
+    if (!(await this.#server.has(`${prefix}handles`).catch(() => false))) return
     this.#context.log.warn(
       { prefix },
       'Redis has sessions in the layout of version 0.1, which do not count any more: bring them over with "sled-session copy", or delete their keys'

@@ -39,3 +39,19 @@ test('two stores of a process are never on the same keys', needs('redis-server')
   await first.close()
   await new RedisStore({ client, prefix }).open(CONTEXT)
 })
+
+test('a store asks for no key outside of its prefix', needs('redis-server'), async (t) => {
+  const server = await startRedis()
+  t.teardown(() => server.stop())
+  const admin = await CLIENTS.redis?.(t, server.url)
+  if (admin === undefined || !('sendCommand' in admin)) throw new Error('no client')
+  const sendCommand = admin.sendCommand as (args: string[]) => Promise<unknown>
+  const user = ['web', 'on', '>secret', '+@all', 'resetkeys', '~session:*']
+  await sendCommand.call(admin, ['ACL', 'SETUSER', ...user])
+  const client = await CLIENTS.redis?.(t, server.url.replace('//', '//web:secret@'))
+  if (client === undefined) throw new Error('no client')
+  const store = new RedisStore({ client })
+  await store.open(CONTEXT)
+  t.equal(await store.count(), 0)
+  await store.close()
+})
