@@ -31,8 +31,11 @@ export class WriteMarks {
     const now = Math.max(0, Math.floor(this.#now()))
     this.#last = Math.max(this.#last + 1, now)
     const time = this.#last.toString(TIME_RADIX).padStart(TIME_LENGTH, '0')
+    const [last] = marks
+    // The clock of who wrote last may be behind.
+    const since = Math.min(now, last === undefined ? now : timeOf(last)) - REMEMBERED
     const remembered = marks.filter(
-      (mark) => !mark.startsWith(this.#writer) && timeOf(mark) > now - REMEMBERED
+      (mark) => !mark.startsWith(this.#writer) && timeOf(mark) > since
     )
     return [this.#writer + time, ...remembered.slice(0, MOST_WRITERS - 1)]
   }

@@ -146,3 +146,32 @@ test('a renewal that was taken back does not come about when the client tries it
     t.same((await visit('/')).json(), { counter: 1 }, runs ? 'it had run' : 'it had not run')
   }
 })
+
+test('an update that is sent twice counts once though its clock is behind', async (t) => {
+  const real = await clientFor(t, await redisFor(t))
+  for (const script of [SWAP, OVERWRITE]) await real.sendCommand(['SCRIPT', 'LOAD', script.text])
+  const other = await createRedisApp(t, { client: real })
+  other.get('/', async ({ session }) => session.update('counter', (counter = 0) => counter + 1))
+  let id = ''
+  let twice = true
+  const client = {
+    isReady: true,
+    async sendCommand(args: string[]): Promise<unknown> {
+      const reply = await real.sendCommand(args)
+      if (args[1] !== OVERWRITE.sha || !twice) return reply
+      twice = false
+      t.equal((await other.inject({ url: '/', cookies: { id } })).statusCode, 200)
+      return real.sendCommand(args)
+    }
+  }
+  const app = await createRedisApp(t, { client }, { now: () => Date.now() - 120_000 })
+  app.get('/', async ({ session }) => session.update('counter', (counter = 0) => counter + 1))
+  const begun = await begin(app, (session) => {
+    session.set('counter', FIRST)
+    session.set('rest', 'x'.repeat(1000))
+  })
+  id = begun.id
+  t.equal((await app.inject({ url: '/', cookies: { id } })).statusCode, 200)
+  t.equal(twice, false)
+  t.equal((await other.sessions.get(begun.handle))?.get('counter'), FIRST + 2)
+})
