@@ -32,9 +32,6 @@ export function leaveOut(
   { log, leftOut }: { readonly log: StoreLogger; readonly leftOut: LeftOut }
 ): void {
   const session = shortHandle(handle)
-  log.error(
-    { session, err: error },
-    'a session record that cannot be read was left out; "sled-session verify" tells more'
-  )
+  log.error({ session, err: error }, 'a session record that cannot be read was left out')
   leftOut(session)
 }

@@ -4,13 +4,13 @@ import {
   RecordCorruptError,
   StoreUnavailableError
 } from '../../errors.js'
-import { handleOf, isHandle, shortHandle } from '../../record/handle.js'
+import { handleOf, isHandle } from '../../record/handle.js'
 import type { NewRecord, SessionRecord } from '../../record/record.js'
 import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../session-store.js'
 import { NO_STATS, type StoreStats } from '../stats.js'
 import { STORE_TIMEOUT } from '../store-options.js'
 import { unopened } from '../unopened.js'
-import { Quarantine } from '../unreadable.js'
+import { leaveOut, Quarantine } from '../unreadable.js'
 import { type Claimant, Claims } from './claims.js'
 import { decodeRecord, encodeMoved, movedTo } from './codec.js'
 import { RedisKeys } from './keys.js'
@@ -246,9 +246,7 @@ export class RedisStore implements SessionStore {
       return this.#alive(await this.read(handle))
     } catch (error) {
       if (!(error instanceof RecordCorruptError)) throw error
-      const session = shortHandle(handle)
-      this.#context.log.error({ session, err: error }, 'a corrupt session record was left out')
-      leftOut(session)
+      leaveOut(handle, error, { log: this.#context.log, leftOut })
       return null
     }
   }

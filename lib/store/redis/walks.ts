@@ -25,7 +25,7 @@ export class Walks {
     let count = 0
     for await (const handles of this.#handles()) {
       const lengths = await Promise.all(
-        handles.map((handle) => this.#server.length(this.#keys.record(handle)))
+        handles.map((handle) => orNoText(this.#server.length(this.#keys.record(handle)), 0))
       )
       count += lengths.filter((length) => length > MOVED_LENGTH).length
     }
@@ -59,7 +59,7 @@ export class Walks {
 
   async #expire(handle: string, now: number): Promise<boolean> {
     const key = this.#keys.record(handle)
-    const found = expiresIn(await this.#server.start(key))
+    const found = expiresIn(await orNoText(this.#server.start(key), ''))
     if (found === null || found.expiresAt > now) return false
     return this.#server.remove(key, found.mark)
   }
@@ -68,5 +68,15 @@ export class Walks {
     for await (const keys of this.#server.keys(this.#keys.everyRecord)) {
       yield keys.map((key) => this.#keys.handleIn(key))
     }
+  }
+}
+
+/** A key of another type is no session, and stops no walk. */
+async function orNoText<T>(reading: Promise<T>, instead: T): Promise<T> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof Error && error.message.startsWith('WRONGTYPE')) return instead
+    throw error
   }
 }

@@ -266,3 +266,11 @@ for (const [name, connect] of Object.entries(CLIENTS)) {
     t.notMatch(inspect(error), prefix)
   })
 }
+
+test('a key of another type among the sessions stops no walk', async (t) => {
+  const { one, client, prefix } = await pair(t)
+  await begin(one, (session) => session.set('counter', 1))
+  await client.hSet(`${prefix}{${'A'.repeat(43)}}`, { not: 'ours' })
+  t.equal(await one.sessions.count(), 1)
+  t.equal(await one.sessions.deleteExpired(), 0)
+})
