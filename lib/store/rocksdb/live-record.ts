@@ -16,6 +16,8 @@ export class LiveRecord extends IndexedRecord {
   queued = false
   /** Whether the write that is being gathered may store it, if that is for its times alone. */
   isUnchanged: (() => boolean) | null = null
+  /** Where it is filed until the reaper's write of it goes out, in place of `indexedAt`. */
+  leaves: number | null = null
   /** How many writes that contain it are under way. */
   writing = 0
   /** What its `parts` are if the last write that is under way fails. */

@@ -68,13 +68,11 @@ export class RecordWriter {
 
   /** Files a record under its deadline; one that a request is changing by then stays where it is. */
   refile(record: LiveRecord): Promise<void> {
-    const { indexedAt } = record
+    record.leaves = record.indexedAt
     record.indexedAt = null
     return this.touch(record, () => {
       const notes = record[SESSION_NOTES]
-      const isHalfMade = notes !== null && notes.revision !== notes.storedRevision
-      if (isHalfMade) record.indexedAt = indexedAt
-      return !isHalfMade
+      return notes === null || notes.revision === notes.storedRevision
     })
   }
 
@@ -218,7 +216,12 @@ export class RecordWriter {
   }
 
   #prepare(record: LiveRecord): void {
-    if (isLeftOut(record)) return
+    const { leaves } = record
+    record.leaves = null
+    if (isLeftOut(record)) {
+      record.indexedAt ??= leaves
+      return
+    }
     if (record.destroyed) this.#index.leave(record)
     else if (!isFiled(record)) this.#index.file(record)
   }

@@ -99,3 +99,27 @@ test('a session whose sync failed behind the back of a run is found by the next'
   t.equal(await store.count(), 1, 'it may have been written')
   t.equal(await store.deleteExpired(), 1)
 })
+
+test('a session whose touch is given up while the reaper files it is found in time', async (t) => {
+  const { store, clock, traffic, db, create, save } = await openIndexedStore(t)
+  const record = create(MINUTE)
+  await save(record)
+  clock.advance({ seconds: 60 })
+  record.expiresAt += MINUTE
+  const disk = new Gate()
+  traffic.held = { what: 'write', until: disk.opened }
+  const { writes } = traffic
+  const other = save(create(DAY))
+  await until(() => traffic.writes > writes)
+  let isGivenUp = false
+  const touching = store.touch(record, () => !isGivenUp)
+  const reaping = store.deleteExpired()
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  isGivenUp = true
+  disk.open()
+  traffic.held = null
+  await Promise.all([other, touching, reaping])
+  t.equal((await verify(db)).problems, 0)
+  clock.advance({ seconds: 60 })
+  t.equal(await store.deleteExpired(), 1)
+})
