@@ -5,7 +5,10 @@ import { databaseFailure } from './damage.js'
 
 /** Something that is to be written, as it is when the write goes out. */
 export interface Write {
-  /** Called first of all, also where a database that is closed at the moment takes nothing. */
+  /**
+   * Of the change of a session: called first of all, also where a database that is closed at the
+   * moment takes nothing.
+   */
   begun?(): void
   /** Called for all of a group, in their order, before the first is written. */
   prepare?(): void
@@ -55,6 +58,8 @@ export class GroupCommit {
   #scheduled = false
   groups = 0
   writes = 0
+  /** Of these, changes of a session; the others tidy up. */
+  sessions = 0
   largest = 0
 
   /** @param sync called after each batch: a group is durable, and acknowledged, when it resolves */
@@ -67,7 +72,7 @@ export class GroupCommit {
   }
 
   stats(): WriteStats {
-    return { sessions: this.writes, groups: this.groups, largestGroup: this.largest }
+    return { sessions: this.sessions, groups: this.groups, largestGroup: this.largest }
   }
 
   /** Adds a write and returns the promise of its whole group. */
@@ -153,7 +158,8 @@ export class GroupCommit {
   }
 
   async #write(group: Group): Promise<void> {
-    for (const write of group.writes) write.begun?.()
+    const changes = group.writes.filter(({ begun }) => begun !== undefined)
+    for (const change of changes) change.begun?.()
     const batch = this.#connection.db.write({
       capacity: Math.max(REUSED_CAPACITY, 2 * group.writes.length),
       autoDestroy: true
@@ -168,7 +174,8 @@ export class GroupCommit {
     }
     this.groups++
     this.writes += group.writes.length
-    this.largest = Math.max(this.largest, group.writes.length)
+    this.sessions += changes.length
+    this.largest = Math.max(this.largest, changes.length)
     await batch.flush()
   }
 }
