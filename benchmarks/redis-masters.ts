@@ -1,5 +1,5 @@
 import { createCluster } from 'redis'
-import { startCluster } from '../scripts/servers/redis-cluster.js'
+import { type RedisCluster, startCluster } from '../scripts/servers/redis-cluster.js'
 import { type Contestant, openOurs } from './redis-stores.js'
 import { RedisWatch, sum } from './redis-usage.js'
 
@@ -18,13 +18,20 @@ export type MastersResult = Record<string, MastersRound[]>
 
 const LOADS = 3
 const OPERATIONS_PER_SESSION = 1 + LOADS + 1
+/** Sessions at work at one time, for each master. */
+const AT_WORK = 50
+const MASTERS = 3
 
-/** A cluster of one master beside one of three, in turn within each round. */
+/**
+ * Three masters that are clusters of one beside a cluster of three, in turn within each round. A
+ * server that finds several commands waiting does each of them for less, so each master is to get as
+ * many in a second: one that had all of them would be flattered.
+ */
 export async function measureMasters(rounds: number, sessions: number): Promise<MastersResult> {
   const running = new Map<string, Awaited<ReturnType<typeof start>>>()
   try {
-    for (const masters of [1, 3]) running.set(String(masters), await start(masters))
-    const result: MastersResult = { 1: [], 3: [] }
+    for (const masters of [1, MASTERS]) running.set(String(masters), await start(masters))
+    const result: MastersResult = { 1: [], [MASTERS]: [] }
     for (let round = -1; round < rounds; round++) {
       for (const [name, { run }] of running) {
         const measured = await run(sessions)
@@ -37,26 +44,27 @@ export async function measureMasters(rounds: number, sessions: number): Promise<
   }
 }
 
+/** Clusters of so many masters, three masters in all; what the first of them does is measured. */
 async function start(masters: number) {
-  const cluster = await startCluster({ masters })
-  const watch = await RedisWatch.on(cluster.urls)
-  // As many as masters, each of which asks for one thing at a time: a server that finds several
-  // commands waiting does each of them for less, and one master would find more of them than three.
-  const clients = await Promise.all(
-    Array.from({ length: masters }, () => connectCluster(cluster.urls))
+  const clusters = await Promise.all(
+    Array.from({ length: MASTERS / masters }, () => startCluster({ masters }))
   )
-  const stores = await Promise.all(
-    clients.map((client, at) => openOurs(client, `benchmark ${at}:`))
-  )
+  const measured = clusters[0] as RedisCluster
+  const watch = await RedisWatch.on(measured.urls)
+  const clients = await Promise.all(clusters.map(({ urls }) => connectCluster(urls)))
+  const stores = await Promise.all(clients.map((client) => openOurs(client, 'benchmark:')))
   return {
     run: async (sessions: number): Promise<MastersRound> => {
+      const lanes = AT_WORK * masters
+      const each = Math.ceil(sessions / (AT_WORK * MASTERS))
       await watch.empty()
       const before = await watch.totals()
-      await Promise.all(stores.map((store) => live(store, sessions / stores.length)))
+      const work = stores.flatMap((store) => Array.from({ length: lanes }, () => live(store, each)))
+      await Promise.all(work)
       const { cpu, commands } = await watch.since(before)
-      const keys = await Promise.all(cluster.masters.map(({ ask }) => ask('DBSIZE')))
+      const keys = await Promise.all(measured.masters.map(({ ask }) => ask('DBSIZE')))
       return {
-        operations: OPERATIONS_PER_SESSION * sessions,
+        operations: OPERATIONS_PER_SESSION * each * lanes,
         cpu,
         keys: shares(keys.map(Number)),
         commands: shares(commands)
@@ -66,7 +74,7 @@ async function start(masters: number) {
       for (const store of stores) await store.close()
       for (const client of clients) client.destroy()
       watch.close()
-      await cluster.stop()
+      for (const cluster of clusters) await cluster.stop()
     }
   }
 }

@@ -34,7 +34,7 @@ const SESSIONS = quick ? 20_000 : 100_000
 const HTTP = quick
   ? { rounds: 1, seconds: 0.5, warmUp: 0.5, sessions: 2000 }
   : { rounds: 7, seconds: 1, warmUp: 1, sessions: 50_000 }
-const MASTERS = quick ? { rounds: 2, sessions: 1500 } : { rounds: 5, sessions: 6000 }
+const MASTERS = quick ? { rounds: 2, sessions: 1500 } : { rounds: 9, sessions: 18_000 }
 
 /** A Redis, a client of it, and what looks into it from beside. */
 interface Place {
