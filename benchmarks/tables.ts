@@ -64,15 +64,24 @@ function summary(stored: Map<string, Stored>): string {
   return [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 }
 
+/** What was measured together, on which machine: that may be another on another day. */
 function machineOf(stored: Map<string, Stored>): string {
+  const all = [...stored].sort(([, one], [, other]) => other.date.localeCompare(one.date))
+  const dates = [...new Set(all.map(([, { date }]) => date))]
+  return dates.map((on) => measuredTogether(all.filter(([, { date }]) => date === on))).join('\n\n')
+}
+
+function measuredTogether(measured: [string, Stored][]): string {
   // Any will do for the machine; the counter is what people look at.
-  const first = stored.get('counter') ?? [...stored.values()][0]
-  if (first === undefined) return ''
+  const [name, first] =
+    measured.find(([name]) => name === 'counter') ?? (measured[0] as [string, Stored])
+  const names = measured.map(([name]) => name).join(', ')
   const versions = Object.entries(first.versions).map(([name, version]) => `${name} ${version}`)
   const bare = spread(
     (first.peers[BASELINE] ?? []).map(({ requestsPerSecond }) => requestsPerSecond)
   )
-  return `Measured on ${first.date} on ${first.machine}; bare Fastify does ${Math.round(bare.median).toLocaleString('en-US')} requests/s there. ${versions.join(', ')}.`
+  const rate = Math.round(bare.median).toLocaleString('en-US')
+  return `Measured on ${first.date} on ${first.machine}: ${names}. Bare Fastify does ${rate} requests/s there, in the workload ${name}. ${versions.join(', ')}.`
 }
 
 /** Empty for what has not been measured. */
