@@ -25,3 +25,9 @@ export function notesOf(record: SessionRecord): RecordNotes {
   record[SESSION_NOTES] ??= new RecordNotes(record)
   return record[SESSION_NOTES]
 }
+
+/** Whether all that sessions have changed of a record is stored, but for the times of its last use. */
+export function isSaved(record: SessionRecord): boolean {
+  const notes = record[SESSION_NOTES]
+  return notes === null || notes.revision === notes.storedRevision
+}

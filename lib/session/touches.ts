@@ -1,6 +1,6 @@
 import { announce, events } from '../events.js'
 import { shortHandle } from '../record/handle.js'
-import { notesOf } from '../record/notes.js'
+import { isSaved, notesOf } from '../record/notes.js'
 import type { SessionRecord } from '../record/record.js'
 import type { GuardedStore } from '../store/guarded-store.js'
 import type { StoreLogger } from '../store/session-store.js'
@@ -166,7 +166,7 @@ export class Touches {
     // Where it is not, a request is in the midst of changing it: half of that must not be stored.
     // That request stores all of it, with the times, or it drops it, and then plans this anew.
     const isUnchanged = (): boolean => {
-      if (notes.revision !== notes.storedRevision) leaveOut()
+      if (!isSaved(record)) leaveOut()
       return !isLeftOut
     }
     if (!isUnchanged()) return true

@@ -1,5 +1,6 @@
 import { StoreUnavailableError } from '../../errors.js'
-import { SESSION_NOTES, type SessionRecord } from '../../record/record.js'
+import { isSaved } from '../../record/notes.js'
+import type { SessionRecord } from '../../record/record.js'
 import { filePrincipal, type IndexWriter, isFiled } from '../format/indexes.js'
 import {
   principalKey,
@@ -70,10 +71,7 @@ export class RecordWriter {
   refile(record: LiveRecord): Promise<void> {
     record.leaves = record.indexedAt
     record.indexedAt = null
-    return this.touch(record, () => {
-      const notes = record[SESSION_NOTES]
-      return notes === null || notes.revision === notes.storedRevision
-    })
+    return this.touch(record, () => isSaved(record))
   }
 
   replace(old: LiveRecord, fresh: LiveRecord): Promise<boolean> {
@@ -132,20 +130,18 @@ export class RecordWriter {
     }
     // First to go when memory runs short: nobody has asked for it yet.
     fresh.used = false
-    fresh.queued = true
+    const write = this.#asWrite(fresh)
     this.#cache.add(fresh)
     return this.#commit.add({
-      begun: () => begin(fresh),
+      ...write,
       prepare: () => {
         // Only now is it certain where the indexes have it: earlier writes are through.
         if (known?.destroyed === true) this.#index.leave(known)
         else fresh.indexedAt = known?.indexedAt ?? null
         fresh.indexedPrincipal = known?.indexedPrincipal ?? null
         fresh.parts = withoutTexts(old === undefined ? unnamed(parts) : partsOf(old))
-        this.#prepare(fresh)
-      },
-      writeTo: (batch) => this.#write(fresh, batch),
-      settled: (error) => this.#settled(fresh, error)
+        write.prepare()
+      }
     })
   }
 

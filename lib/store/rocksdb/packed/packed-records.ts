@@ -1,4 +1,4 @@
-import { SESSION_NOTES } from '../../../record/record.js'
+import { isSaved } from '../../../record/notes.js'
 import type { LiveRecord } from '../live-record.js'
 import { HandleIndex } from './handle-index.js'
 import { packRecord, unpackRecord } from './packed-codec.js'
@@ -94,13 +94,12 @@ export class PackedRecords {
 
 /** Whether nothing of it but the times of its last use is other than on disk. */
 function isStored(record: LiveRecord): boolean {
-  const notes = record[SESSION_NOTES]
   return (
     record.failure === null &&
     !record.destroyed &&
     record.indexedAt !== null &&
     record.indexedPrincipal === record.principal &&
-    (notes === null || notes.revision === notes.storedRevision) &&
+    isSaved(record) &&
     hasItsParts(record)
   )
 }
