@@ -37,7 +37,8 @@ const ABSENT = 0xffff_ffff
 const REFERENCE_BYTES = PART_NUMBER_BYTES + 4
 const CHECKSUM_BYTES = 4
 
-const EXPIRY_KINDS = [null, 'session-end', 'inactivity', 'date-time'] as const
+/** By the number that is stored for each; none is the registration's. */
+export const EXPIRY_KINDS = [null, 'session-end', 'inactivity', 'date-time'] as const
 
 /** @param parts the values that are left out, as they are stored */
 export function encodeRecord(

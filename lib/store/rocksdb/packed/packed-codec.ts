@@ -3,6 +3,7 @@ import { keyToText, textToKey } from '../../../record/key-text.js'
 import { notesOf } from '../../../record/notes.js'
 import { SESSION_NOTES } from '../../../record/record.js'
 import type { Part, Parts } from '../../format/parts.js'
+import { EXPIRY_KINDS } from '../../format/record-codec.js'
 import { LiveRecord } from '../live-record.js'
 
 /*
@@ -28,7 +29,6 @@ const DOUBLES = 16
 const EXPIRY_SHIFT = 5
 const EXPIRY_MASK = 3
 const PARTS = 128
-const EXPIRY_KINDS = [null, 'session-end', 'inactivity', 'date-time'] as const
 
 const MOST_TIMES = 8
 const MOST_NUMBER = 5
