@@ -135,8 +135,13 @@ function isRecord(value: object, prototype: object | null, walk: Walk, depth: nu
 function take(walk: Walk, bytes: number): void {
   walk.bytesLeft -= bytes
   if (walk.bytesLeft < 0) {
-    throw new SessionTooLargeError(JSON.stringify(walk.key.slice(0, 100)), walk.limit)
+    throw tooLarge(walk.key, walk.limit)
   }
+}
+
+/** That there is no room for the value of a key, which is cut short: it may be as long as the rest. */
+export function tooLarge(key: string, limit: number): Error {
+  return new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
 }
 
 function className(prototype: object): string {

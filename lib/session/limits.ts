@@ -1,6 +1,7 @@
-import { SessionTooLargeError, ValueNotStorableError } from '../errors.js'
+import { ValueNotStorableError } from '../errors.js'
 import type { Expiry } from '../record/expiry.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
+import { tooLarge } from '../record/value.js'
 import type { Registration } from './registration.js'
 
 /** @throws {ValueNotStorableError} */
@@ -14,7 +15,7 @@ export function checkSize(record: SessionRecord, key: string, text: string, limi
   const previous = record.data.get(key)
   const freed = previous === undefined ? 0 : entrySize(key, previous)
   if (record.size - freed + entrySize(key, text) > limit) {
-    throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
+    throw tooLarge(key, limit)
   }
 }
 

@@ -1,6 +1,6 @@
-import { SessionTooLargeError } from '../errors.js'
 import { type Expiry, isSameExpiry } from '../record/expiry.js'
 import { entrySize, type SessionRecord } from '../record/record.js'
+import { tooLarge } from '../record/value.js'
 import type { SessionChanges } from './session-store.js'
 
 /** For so long, in ms, it is known what a session that was renewed goes on as. */
@@ -121,5 +121,5 @@ export function checkGrowth(
 ): void {
   if (size <= limit || size <= before) return
   const [key = ''] = [...changes].find(([, text]) => text !== undefined) ?? []
-  throw new SessionTooLargeError(JSON.stringify(key.slice(0, 100)), limit)
+  throw tooLarge(key, limit)
 }
