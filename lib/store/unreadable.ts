@@ -1,3 +1,4 @@
+import { RecordCorruptError } from '../errors.js'
 import { shortHandle } from '../record/handle.js'
 import type { LeftOut, StoreContext, StoreLogger } from './session-store.js'
 
@@ -34,4 +35,19 @@ export function leaveOut(
   const session = shortHandle(handle)
   log.error({ session, err: error }, 'a session record that cannot be read was left out')
   leftOut(session)
+}
+
+/** What a walk reads of a session; `null` for one that it goes past, as it does not decode. */
+export async function orLeftOut<T>(
+  handle: string,
+  walk: { readonly log: StoreLogger; readonly leftOut: LeftOut },
+  read: () => Promise<T | null>
+): Promise<T | null> {
+  try {
+    return await read()
+  } catch (error) {
+    if (!(error instanceof RecordCorruptError)) throw error
+    leaveOut(handle, error, walk)
+    return null
+  }
 }

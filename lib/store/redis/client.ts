@@ -125,6 +125,11 @@ export function isRefusal(error: unknown): boolean {
   return error instanceof Error && /^[A-Z]{2,} /.test(error.message)
 }
 
+/** Whether the server has refused a command for this reason. */
+export function isRefusedBy(error: unknown, code: 'NOSCRIPT' | 'WRONGTYPE'): boolean {
+  return error instanceof Error && error.message.startsWith(code)
+}
+
 function adapt(client: RedisClient): Connection {
   if ('customCommand' in client) return adaptGlide(client)
   if ('call' in client) return adaptIORedis(client)

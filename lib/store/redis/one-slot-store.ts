@@ -6,7 +6,7 @@ import { type NewRecord, SessionRecord } from '../../record/record.js'
 import { decodeValue } from '../../record/value.js'
 import type { LeftOut, SessionStore, StoreContext } from '../session-store.js'
 import { STORE_TIMEOUT } from '../store-options.js'
-import { leaveOut } from '../unreadable.js'
+import { orLeftOut } from '../unreadable.js'
 import { type Connection, connectionOf, type RedisClient } from './client.js'
 
 const BATCH = 32
@@ -118,14 +118,9 @@ export class OneSlotStore implements SessionStore {
     return Promise.reject(new NotSupportedError('do more than be copied from', remedy))
   }
 
-  async #readAlive(handle: string, leftOut: LeftOut): Promise<SessionRecord | null> {
-    try {
-      return await this.loadByHandle(handle)
-    } catch (error) {
-      if (!(error instanceof RecordCorruptError)) throw error
-      leaveOut(handle, error, { log: this.#context.log, leftOut })
-      return null
-    }
+  #readAlive(handle: string, leftOut: LeftOut): Promise<SessionRecord | null> {
+    const walk = { log: this.#context.log, leftOut }
+    return orLeftOut(handle, walk, () => this.loadByHandle(handle))
   }
 }
 

@@ -7,7 +7,13 @@ import { decodeSession, encodeSession, type Filing, type StoredSession } from '.
 import type { RedisKeys } from './keys.js'
 import { RedisRecord } from './redis-record.js'
 import type { RedisServer, Swapped } from './server.js'
-import { type Attempt, newBirth, type SessionVersions, type Version } from './session-versions.js'
+import {
+  type Attempt,
+  newBirth,
+  type SessionVersions,
+  type Version,
+  type WrittenSession
+} from './session-versions.js'
 import type { UserLists } from './user-lists.js'
 import type { WriteMarks } from './write-marks.js'
 
@@ -132,18 +138,15 @@ export class RecordWriter {
     const { versions, maxRecordSize } = this.#writing
     let own = record as Omit<Known, 'data'>
     const stale: Filing[] = []
-    const outcome = await versions.write<StoredSession & { text: string }>(
-      record,
-      async (version) => {
-        const stored = version.session.record
-        const known = knownBy(record, version)
-        const { createdAt, expiry, principal, metadata } = record
-        own = { createdAt, expiry, principal, metadata }
-        requireRoom(stored, changes, maxRecordSize)
-        mergeChanges(stored, record, known, changes)
-        return this.#swap(version, stale)
-      }
-    )
+    const outcome = await versions.write<WrittenSession>(record, async (version) => {
+      const stored = version.session.record
+      const known = knownBy(record, version)
+      const { createdAt, expiry, principal, metadata } = record
+      own = { createdAt, expiry, principal, metadata }
+      requireRoom(stored, changes, maxRecordSize)
+      mergeChanges(stored, record, known, changes)
+      return this.#swap(version, stale)
+    })
     if (outcome === null) {
       record.destroyed = true
       await this.#unfile(record.handle, stale)
@@ -166,10 +169,7 @@ export class RecordWriter {
    *
    * @param stale gets what lists have of this session that stands for it no more
    */
-  async #swap(
-    version: Version,
-    stale: Filing[] = []
-  ): Promise<Attempt<StoredSession & { text: string }>> {
+  async #swap(version: Version, stale: Filing[] = []): Promise<Attempt<WrittenSession>> {
     const { lists, marks } = this.#writing
     const { session } = version
     const { record, born } = session

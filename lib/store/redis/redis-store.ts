@@ -10,8 +10,9 @@ import type { LeftOut, SessionChanges, SessionStore, StoreContext } from '../ses
 import { NO_STATS, type StoreStats } from '../stats.js'
 import { STORE_TIMEOUT } from '../store-options.js'
 import { unopened } from '../unopened.js'
-import { leaveOut, Quarantine } from '../unreadable.js'
+import { orLeftOut, Quarantine } from '../unreadable.js'
 import { type Claimant, Claims } from './claims.js'
+import { isRefusedBy } from './client.js'
 import { decodeRecord, encodeMoved, movedTo } from './codec.js'
 import { RedisKeys } from './keys.js'
 import { type RedisStoreOptions, readRedisOptions } from './options.js'
@@ -225,7 +226,7 @@ export class RedisStore implements SessionStore {
     try {
       return await this.#server.text(this.#keys.record(handle))
     } catch (error) {
-      if (!(error instanceof Error) || !error.message.startsWith('WRONGTYPE')) throw error
+      if (!isRefusedBy(error, 'WRONGTYPE')) throw error
       throw new RecordCorruptError('it is no string')
     }
   }
@@ -241,14 +242,9 @@ export class RedisStore implements SessionStore {
   }
 
   /** For walks, which leave what does not decode where it is. */
-  async #readAlive(handle: string, leftOut: LeftOut): Promise<RedisRecord | null> {
-    try {
-      return this.#alive(await this.read(handle))
-    } catch (error) {
-      if (!(error instanceof RecordCorruptError)) throw error
-      leaveOut(handle, error, { log: this.#context.log, leftOut })
-      return null
-    }
+  #readAlive(handle: string, leftOut: LeftOut): Promise<RedisRecord | null> {
+    const walk = { log: this.#context.log, leftOut }
+    return orLeftOut(handle, walk, async () => this.#alive(await this.read(handle)))
   }
 }
 

@@ -1,10 +1,10 @@
 import { SessionRecord } from '../../record/record.js'
 import { renewInOrder } from '../in-order.js'
 import { checkGrowth, knownOf, mergeInto, SUCCESSOR_TIME } from '../merge.js'
-import { encodeMoved, encodeSession, type Filing } from './codec.js'
+import { encodeMoved, encodeSession } from './codec.js'
 import { knownBy, type Writing } from './record-writer.js'
 import type { RedisRecord } from './redis-record.js'
-import { type Attempt, newBirth, type Version } from './session-versions.js'
+import { type Attempt, newBirth, type Version, type WrittenSession } from './session-versions.js'
 import { forget, type Renewal, TakeBacks } from './take-backs.js'
 
 /**
@@ -81,9 +81,7 @@ export class Renewals {
     renewal: Renewal,
     version: Version,
     record: SessionRecord
-  ): Promise<
-    Attempt<{ text: string; born: string; filing: Filing | null; record: SessionRecord }>
-  > {
+  ): Promise<Attempt<WrittenSession>> {
     const { server, keys, lists, marks, now, maxRecordSize } = this.#writing
     const { old, fresh, filings } = renewal
     const before = Math.max(fresh.size, version.session.record.size)
@@ -92,8 +90,7 @@ export class Renewals {
     // Each attempt has an entry of its own: who ends what the last one stored takes out that one's.
     const filing = await lists.file(record, null, own[0])
     if (filing !== null) filings.set(filing.mark, filing)
-    const born = newBirth()
-    const written = { marks: own, born, filing, record }
+    const written = { marks: own, born: newBirth(), filing, record }
     const text = encodeSession(written)
     await server.setText(keys.record(fresh.handle), text, record.expiresAt - now())
     const moved = encodeMoved(fresh.handle)
@@ -108,6 +105,6 @@ export class Renewals {
     // The note is there already if the client has sent it twice.
     if (!swapped && found !== moved) return { found }
     if (!swapped) server.requireNoReplicas()
-    return { done: { text, born, filing, record }, text: moved }
+    return { done: { ...written, text }, text: moved }
   }
 }

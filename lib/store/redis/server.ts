@@ -1,6 +1,12 @@
 import { InvalidOptionError } from '../../errors.js'
 import { STORE_TIMEOUT } from '../store-options.js'
-import { type Connection, connectionOf, firstCommand, type RedisClient } from './client.js'
+import {
+  type Connection,
+  connectionOf,
+  firstCommand,
+  isRefusedBy,
+  type RedisClient
+} from './client.js'
 import {
   DESTROY,
   FILE,
@@ -242,7 +248,7 @@ export class RedisServer {
     try {
       return await this.#send(key, ['EVALSHA', script.sha, '1', key, ...args])
     } catch (error) {
-      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error
+      if (!isRefusedBy(error, 'NOSCRIPT')) throw error
       return this.#send(key, ['EVAL', script.text, '1', key, ...args])
     }
   }

@@ -20,6 +20,11 @@ export interface Version {
   readonly isCurrent: boolean
 }
 
+/** A session as a write has stored it. */
+export interface WrittenSession extends StoredSession {
+  readonly text: string
+}
+
 /** What a write has left behind, or what it has found in the place of the version that it expected. */
 export type Attempt<T> =
   | { readonly done: T; readonly text: string }

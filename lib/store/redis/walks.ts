@@ -1,3 +1,4 @@
+import { isRefusedBy } from './client.js'
 import { expiresIn, MOVED_LENGTH } from './codec.js'
 import type { RedisKeys } from './keys.js'
 import type { RedisRecord } from './redis-record.js'
@@ -76,7 +77,7 @@ async function orNoText<T>(reading: Promise<T>, instead: T): Promise<T> {
   try {
     return await reading
   } catch (error) {
-    if (error instanceof Error && error.message.startsWith('WRONGTYPE')) return instead
+    if (isRefusedBy(error, 'WRONGTYPE')) return instead
     throw error
   }
 }
