@@ -168,7 +168,7 @@ async function fileStore(session: unknown): Promise<unknown> {
 }
 
 const ours = 'fastify-sled-session'
-/** Three quarters of it hold 1 % of a million sessions of 500 bytes. */
+/** Two thirds of it hold 1 % of a million sessions of 500 bytes. */
 const COLD_MEMORY = 15_000_000
 
 /** All that is compared, by name. */

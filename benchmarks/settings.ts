@@ -27,9 +27,9 @@ const READS = 20_000
 const READS_AT_ONCE = 20
 const ROUNDS = 5
 
-/** As in `database.ts`, for the default of 64 MiB. */
+/** As in `database.ts`, for the default of 96 MiB. */
 const CHOSEN = {
-  writeBufferSize: 8 * MIB,
+  writeBufferSize: 16 * MIB,
   maxWriteBufferNumber: 2,
   blockCache: false,
   tableCacheIndexAndFilterBlocks: false,

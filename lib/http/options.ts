@@ -100,7 +100,7 @@ export interface SledSessionOptions {
   vary?: boolean
   /** The most that one session may hold, in bytes of UTF-8. Default 65,536. */
   maxRecordSize?: number
-  /** Memory for the store in all, in bytes: live records and memtables. Default 64 MiB. */
+  /** Memory for the store in all, in bytes: live records and memtables. Default 96 MiB. */
   memory?: number
   /**
    * The clock, in ms since 1970, for tests. Default the clock of the process, which fake timers do
@@ -135,7 +135,7 @@ const OPTIONS = {
   noStore: option(flag, true),
   vary: option(flag, true),
   maxRecordSize: option(bytes(256, 16 * MIB), 65_536),
-  memory: option(memory, 64 * MIB),
+  memory: option(memory, 96 * MIB),
   now: option(clock, now)
 } satisfies Record<keyof SledSessionOptions, Option<unknown>>
 

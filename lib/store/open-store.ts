@@ -96,7 +96,7 @@ export async function openSessionStore(
 
 const MEMORY = 20 * 1024 * 1024
 /** One in so many bytes; the rest is for live records. docs/storage.md has the reasons. */
-const MEMTABLE_PART = 8
+const MEMTABLE_PART = 3
 const MOST_MEMTABLE_BYTES = 32 * 1024 * 1024
 const SILENT: StoreLogger = { debug() {}, info() {}, warn() {}, error() {} }
 

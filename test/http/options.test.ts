@@ -136,7 +136,7 @@ test('the defaults are what the README says', async (t) => {
     noStore: true,
     vary: true,
     maxRecordSize: 65_536,
-    memory: 64 * 1024 * 1024,
+    memory: 96 * 1024 * 1024,
     now: Date.now
   })
 })

@@ -19,7 +19,7 @@ const MIB = 1024 * 1024
 test('stats tell of sessions, files, cache, writes and the engine', async (t) => {
   const clock = new TestClock()
   const expiry = onInactivity({ seconds: 10 })
-  const app = await createApp(t, { now: clock.now, expiry, touchInterval: 9999, memory: 4 * MIB })
+  const app = await createApp(t, { now: clock.now, expiry, touchInterval: 9999, memory: 6 * MIB })
   addCounter(app)
   app.get('/look', async () => 'nothing is set')
   const url = await listen(app)
@@ -27,7 +27,7 @@ test('stats tell of sessions, files, cache, writes and the engine', async (t) =>
   t.match(fresh, {
     store: 'rocksdb',
     sessions: 0,
-    cache: { records: 0, bytes: 0, limit: 3.5 * MIB, hits: 0, misses: 0 },
+    cache: { records: 0, bytes: 0, limit: 4 * MIB, hits: 0, misses: 0 },
     writes: { sessions: 0, groups: 0, largestGroup: 0 },
     reaper: { deleted: 0, refiled: 0 },
     quarantined: 0
