@@ -1,33 +1,38 @@
 import { setImmediate } from '../../timers.js'
 import type { CacheStats } from '../stats.js'
 import { EvictedRecords } from './evicted-records.js'
+import { HandleTable } from './handle-table.js'
 import type { LiveRecord } from './live-record.js'
 import { PackedRecords } from './packed/packed-records.js'
+import { RecordRing } from './record-ring.js'
 
 const TURNS_PER_EVICTION = 256
 /** Packing so much at once takes some milliseconds. */
 const BYTES_PER_EVICTION = 1024 * 1024
 /** At most so much of the memory is for packed records: those in use need some as objects. */
 const PACKED_PART = 9 / 10
+/** Of the memory, for objects that nobody has asked for again since they came. */
+const RECENT_PART = 1 / 64
 
 /**
- * The records in memory, bounded by bytes. They are objects as long as there is room, and those that
- * were not used for longest are packed: the clock algorithm finds them, which approximates
- * least-recently-used while a hit costs one assignment. A record that has a write under way stays an
- * object; one that was packed, but that somebody still has, comes back as the same object.
+ * The records in memory, bounded by bytes. They are objects as long as there is room. Then those are
+ * packed first that nobody has asked for again since they came, so that neither many first visits
+ * nor a walk over all sessions push out what visitors come back to (as S3-FIFO has it: Yang et al.,
+ * "FIFO queues are all you need for cache eviction", SOSP 2023). Of the others, the clock algorithm
+ * finds those that were not used for longest, which approximates least-recently-used while a hit
+ * costs one assignment. A record that has a write under way stays an object; one that was packed,
+ * but that somebody still has, comes back as the same object.
  */
 export class RecordCache {
-  readonly #byHandle = new Map<string, LiveRecord>()
-  readonly #byId = new Map<string, LiveRecord>()
+  readonly #byHandle = new HandleTable<LiveRecord>(({ handle }) => handle)
+  readonly #byId = new HandleTable<LiveRecord>(({ id }) => id)
   readonly #evicted = new EvictedRecords()
   readonly #packed: PackedRecords
   readonly #limit: number
-  /**
-   * Where the clock hand is. The records are a ring, and new ones come in behind the hand. A map
-   * would keep the order as well, but walks over what was deleted from its start.
-   */
-  #hand: LiveRecord | null = null
-  #objectBytes = 0
+  readonly #recentLimit: number
+  /** Those that came in and were not asked for since, as far as eviction has looked. */
+  readonly #recent = new RecordRing()
+  readonly #known = new RecordRing()
   #scheduled = false
   hits = 0
   misses = 0
@@ -35,12 +40,13 @@ export class RecordCache {
   /** @param limit in bytes */
   constructor(limit: number) {
     this.#limit = limit
+    this.#recentLimit = RECENT_PART * limit
     this.#packed = new PackedRecords(PACKED_PART * limit)
   }
 
   /** What they take, packed or not. */
   get bytes(): number {
-    return this.#objectBytes + this.#packed.bytes
+    return this.#recent.bytes + this.#known.bytes + this.#packed.bytes
   }
 
   get size(): number {
@@ -84,16 +90,17 @@ export class RecordCache {
 
   #insert(record: LiveRecord): void {
     this.#byHandle.set(record.handle, record)
-    this.#link(record)
     record.cachedWeight = 0
+    this.#recent.add(record)
     this.weigh(record)
   }
 
   /** To be called when a record has changed: its weight may be another. */
   weigh(record: LiveRecord): void {
-    if (record.cachedWeight === null) return
+    const { ring, cachedWeight } = record
+    if (ring === null || cachedWeight === null) return
     const weight = record.weight
-    this.#objectBytes += weight - record.cachedWeight
+    ring.bytes += weight - cachedWeight
     record.cachedWeight = weight
     if (this.bytes > this.#limit) this.#scheduleEviction()
   }
@@ -117,32 +124,12 @@ export class RecordCache {
   }
 
   #remove(record: LiveRecord): void {
-    this.#objectBytes -= record.cachedWeight ?? 0
+    record.ring?.remove(record)
     record.cachedWeight = null
-    this.#unlink(record)
     this.#byHandle.delete(record.handle)
     if (record.id === null) return
     this.#byId.delete(record.id)
     record.id = null
-  }
-
-  #link(record: LiveRecord): void {
-    const next = this.#hand ?? record
-    const previous = next.previous ?? record
-    record.next = next
-    record.previous = previous
-    previous.next = record
-    next.previous = record
-    this.#hand = next
-  }
-
-  #unlink(record: LiveRecord): void {
-    const { next, previous } = record as { next: LiveRecord; previous: LiveRecord }
-    previous.next = next
-    next.previous = previous
-    if (this.#hand === record) this.#hand = next === record ? null : next
-    record.next = null
-    record.previous = null
   }
 
   /** Not at once but at the end of the turn: by then it shows what of that is to be written. */
@@ -151,32 +138,52 @@ export class RecordCache {
     this.#scheduled = true
     setImmediate(() => {
       this.#scheduled = false
-      if (this.#evict()) this.#scheduleEviction()
+      if (this.#shrink()) this.#scheduleEviction()
     })
   }
 
   /** Looks at a bounded number of records; true if it got somewhere and more is to be done. */
-  #evict(): boolean {
+  #shrink(): boolean {
     let progress = false
     let packed = 0
     for (let turns = 0; turns < TURNS_PER_EVICTION && packed < BYTES_PER_EVICTION; turns++) {
-      const record = this.#hand
-      if (record === null || this.bytes <= this.#limit) return false
-      if (!record.pinned && !record.used) {
-        packed += record.cachedWeight ?? 0
-        this.#remove(record)
-        this.#evicted.add(record)
-        this.#packed.put(record)
-        progress = true
-        continue
-      }
-      if (record.used) {
+      if (this.bytes <= this.#limit) return false
+      const ring = this.#ringToThin
+      const record = ring.hand
+      if (record === null) return false
+      if (record.pinned) ring.turn()
+      else if (record.used) {
         record.used = false
         record.asked = true
         progress = true
+        if (ring === this.#known) ring.turn()
+        else this.#move(record)
+      } else {
+        packed += record.cachedWeight ?? 0
+        this.#evict(record)
+        progress = true
       }
-      this.#hand = record.next
     }
     return progress
+  }
+
+  get #ringToThin(): RecordRing {
+    const { size, bytes } = this.#recent
+    return size > 0 && (bytes > this.#recentLimit || this.#known.size === 0)
+      ? this.#recent
+      : this.#known
+  }
+
+  /** One that was asked for again joins those that were. */
+  #move(record: LiveRecord): void {
+    this.#recent.remove(record)
+    this.#known.add(record)
+  }
+
+  #evict(record: LiveRecord): void {
+    this.#remove(record)
+    this.#evicted.add(record)
+    const others = this.#known.bytes + this.#recentLimit + this.#packed.bytes
+    this.#packed.put(record, this.#limit - others)
   }
 }

@@ -1,3 +1,4 @@
+import { HandleTable } from './handle-table.js'
 import type { LiveRecord } from './live-record.js'
 
 /** How many are looked at for each that comes: more than one, so that a pass comes to its end. */
@@ -12,41 +13,40 @@ const SWEPT_PER_ADD = 4
  * than all the rest of an eviction.
  */
 export class EvictedRecords {
-  readonly #byHandle = new Map<string, WeakRef<LiveRecord>>()
-  /** The pass under way, in the order in which they came. */
-  #sweep: MapIterator<[string, WeakRef<LiveRecord>]> | null = null
+  readonly #references = new HandleTable<WeakRef<LiveRecord>>(
+    (reference) => reference.deref()?.handle
+  )
+  /** How far the pass under way has come. */
+  #swept: number | null = null
   /** Gone when the garbage collector has been here. */
   #canary = new WeakRef({})
 
   add(record: LiveRecord): void {
     record.reference ??= new WeakRef(record)
-    this.#byHandle.set(record.handle, record.reference)
-    if (this.#sweep === null) {
+    this.#references.set(record.handle, record.reference)
+    if (this.#swept === null) {
       if (this.#canary.deref() !== undefined) return
       this.#canary = new WeakRef({})
-      this.#sweep = this.#byHandle.entries()
+      this.#swept = 0
     }
-    for (let looked = 0; looked < SWEPT_PER_ADD; looked++) {
-      const { done, value } = this.#sweep.next()
-      if (done) {
-        this.#sweep = null
-        return
-      }
-      const [handle, reference] = value
-      if (reference.deref() === undefined) this.#byHandle.delete(handle)
-    }
+    this.#swept = this.#references.sweep(this.#swept, SWEPT_PER_ADD, isGone)
   }
 
   /** Gives one back and forgets it. */
   take(handle: string): LiveRecord | undefined {
-    const record = this.#byHandle.get(handle)?.deref()
-    this.#byHandle.delete(handle)
+    const record = this.#references.get(handle)?.deref()
+    if (record !== undefined) this.#references.delete(handle)
     return record
   }
 
   /** Forgets this one, and no newer object of the same session. */
   delete(record: LiveRecord): void {
-    const reference = this.#byHandle.get(record.handle)
-    if (reference?.deref() === record) this.#byHandle.delete(record.handle)
+    if (this.#references.get(record.handle)?.deref() === record) {
+      this.#references.delete(record.handle)
+    }
   }
+}
+
+function isGone(reference: WeakRef<LiveRecord>): boolean {
+  return reference.deref() === undefined
 }

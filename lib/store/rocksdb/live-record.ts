@@ -1,5 +1,6 @@
 import { IndexedRecord } from '../format/indexed-record.js'
 import type { Parts } from '../format/parts.js'
+import type { RecordRing } from './record-ring.js'
 
 /** What an object and its two index slots take beside the data itself; measured on Node 20. */
 const OVERHEAD_BYTES = 600
@@ -8,9 +9,9 @@ const ENTRY_BYTES = 100
 
 /** A record with what the store must remember of it while it is in memory. */
 export class LiveRecord extends IndexedRecord {
-  /** Used since the cache's clock hand last passed. */
-  used = true
-  /** Used at some time since it is here, as the clock hand knows: not only read by the way. */
+  /** Asked for again since it came, or since the cache's clock hand last passed. */
+  used = false
+  /** A visitor has asked for it: it is not only new, imported, or read by the way. */
   asked = false
   /** In the write that is being gathered. */
   queued = false
@@ -28,7 +29,8 @@ export class LiveRecord extends IndexedRecord {
   id: string | null = null
   /** Made when it is let go of for the first time. */
   reference: WeakRef<LiveRecord> | null = null
-  /** Its neighbours in the ring over which the cache's clock hand goes. */
+  /** Which of the cache's rings it is in, and its neighbours there. */
+  ring: RecordRing | null = null
   next: LiveRecord | null = null
   previous: LiveRecord | null = null
 

@@ -33,29 +33,32 @@ export class LiveRecords {
     this.#source = source
   }
 
-  /** By id it costs no hash, if it was found by that before. */
+  /** By id it costs no hash, if it was asked for by that again since it came. */
   load(id: string): LiveRecord | null | Promise<LiveRecord | null> {
-    const record = this.#cache.getById(id)
-    if (record !== undefined && !record.destroyed && record.failure === null) {
-      this.#cache.hits++
-      return this.#alive(record)
-    }
-    const found = this.loadByHandle(handleOf(id))
-    if (!(found instanceof Promise)) return this.#named(found, id)
-    return found.then((loaded) => this.#named(loaded, id))
+    const known = this.#cache.getById(id)
+    if (known !== undefined && !this.#isEnding(known)) return this.#again(known)
+    const handle = handleOf(id)
+    const record = this.#cache.get(handle)
+    if (record === undefined || this.#isEnding(record)) return this.loadByHandle(handle)
+    this.#cache.nameId(record, id)
+    return this.#again(record)
   }
 
   loadByHandle(handle: string): LiveRecord | null | Promise<LiveRecord | null> {
-    const record = this.recall(handle)
-    if (record !== undefined) {
-      this.#cache.hits++
-      return this.#isEnding(record) ? this.#loadEnding(record) : this.#alive(record)
+    const known = this.#cache.get(handle)
+    if (known !== undefined) {
+      return this.#isEnding(known) ? this.#loadEnding(known) : this.#again(known)
     }
     if (!isHandle(handle)) return null
+    const record = this.#cache.recall(handle)
+    if (record !== undefined) {
+      this.#cache.hits++
+      return this.#isEnding(record) ? this.#loadEnding(record) : this.#first(record)
+    }
     this.#cache.misses++
     return this.find(handle).then((found) => {
       if (found === null) return null
-      return this.#isEnding(found) ? this.#loadEnding(found) : this.#alive(found)
+      return this.#isEnding(found) ? this.#loadEnding(found) : this.#first(found)
     })
   }
 
@@ -82,15 +85,6 @@ export class LiveRecords {
     return finding
   }
 
-  /** As `find`, and not remembered as one that a visitor has asked for. */
-  async findUnasked(handle: string): Promise<LiveRecord | null> {
-    const known = this.recall(handle)
-    if (known?.failure === null) return known
-    const record = await this.find(handle)
-    if (record !== null) record.used = false
-    return record
-  }
-
   /** A copy of what is stored, which stands for nothing. */
   async read(handle: string): Promise<LiveRecord | null> {
     const key = recordKey(handle)
@@ -109,11 +103,6 @@ export class LiveRecords {
     return this.find(failed.handle)
   }
 
-  #named(record: LiveRecord | null, id: string): LiveRecord | null {
-    if (record !== null) this.#cache.nameId(record, id)
-    return record
-  }
-
   #isEnding({ destroyed, failure }: LiveRecord): boolean {
     return destroyed || failure !== null
   }
@@ -124,9 +113,18 @@ export class LiveRecords {
     return record.failure === null ? null : this.loadByHandle(record.handle)
   }
 
-  #alive(record: LiveRecord): LiveRecord | null {
+  /** For a visitor, of a record that has been here before the visit. */
+  #again(record: LiveRecord): LiveRecord | null {
+    this.#cache.hits++
     if (record.expiresAt <= this.#source.now()) return null
     record.used = true
+    return record
+  }
+
+  /** For the visitor whose visit brought it here. */
+  #first(record: LiveRecord): LiveRecord | null {
+    if (record.expiresAt <= this.#source.now()) return null
+    record.asked = true
     return record
   }
 

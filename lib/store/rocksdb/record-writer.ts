@@ -128,8 +128,6 @@ export class RecordWriter {
       old.failure ??= new StoreUnavailableError('save a session that an import has replaced')
       this.#cache.delete(old)
     }
-    // First to go when memory runs short: nobody has asked for it yet.
-    fresh.used = false
     const write = this.#asWrite(fresh)
     this.#cache.add(fresh)
     return this.#commit.add({

@@ -261,7 +261,7 @@ export class RocksDBStore implements SessionStore {
       log: this.#context.log,
       noteDamage: this.#damage.noteRead,
       writes: () => this.#commit.writes,
-      find: (handle) => this.#live.findUnasked(handle),
+      find: (handle) => this.#live.find(handle),
       expire: (record) => this.#writer.destroy(record),
       refile: (record) => this.#writer.refile(record),
       removeEntry: (key, sessions) => this.#writer.removeEntry(key, sessions),

@@ -50,6 +50,30 @@ test('it stays below its bytes, and drops what was not used first', async (t) =>
   )
 })
 
+test('neither first visits nor a walk push out what visitors come back to', async (t) => {
+  const limit = 200 * record(400).weight
+  const cache = new RecordCache(limit)
+  const visit = (one: LiveRecord): void => {
+    one.used = true
+  }
+  const regulars = Array.from({ length: 100 }, () => record(400))
+  for (const one of regulars) cache.add(one)
+  regulars.forEach(visit)
+  for (let count = 0; count < 5000; count++) {
+    const stranger = record(400)
+    stranger.indexedAt = 0
+    cache.add(stranger)
+    if (count % 50 === 0) await turn()
+    if (count === 2500) regulars.forEach(visit)
+  }
+  await turns()
+  t.ok(cache.bytes <= limit)
+  t.ok(
+    regulars.every((one) => cache.get(one.handle) === one),
+    'all of them are objects still'
+  )
+})
+
 test('few large records are packed in one turn', async (t) => {
   const cache = new RecordCache(8 * 1024 * 1024)
   const records = Array.from({ length: 256 }, () => record(60_000))
@@ -137,7 +161,7 @@ test('the sum of weights is exact, and both indexes agree, whatever happens', as
 })
 
 test('100,000 sessions of 400 bytes fit into the default memory, touched and counted', async (t) => {
-  const cache = new RecordCache((7 / 8) * 64 * 1024 * 1024)
+  const cache = new RecordCache((2 / 3) * 96 * 1024 * 1024)
   const handles: string[] = []
   for (let count = 0; count < 100_000; count++) {
     const one = record(400)

@@ -5,8 +5,8 @@ import { atDateTime, type Expiry, onInactivity, onSessionEnd } from '../../../li
 import { notesOf, RecordNotes } from '../../../lib/record/notes.js'
 import { SESSION_NOTES } from '../../../lib/record/record.js'
 import { writeParts } from '../../../lib/store/format/parts.js'
+import { HandleIndex } from '../../../lib/store/rocksdb/handle-index.js'
 import { LiveRecord } from '../../../lib/store/rocksdb/live-record.js'
-import { HandleIndex } from '../../../lib/store/rocksdb/packed/handle-index.js'
 import { PackedRecords } from '../../../lib/store/rocksdb/packed/packed-records.js'
 
 const MIB = 1024 * 1024
@@ -189,11 +189,31 @@ test('nothing is packed that is not what the store has', async (t) => {
     packed.put(one)
     t.equal(packed.take(one.handle), undefined, name)
   }
+})
+
+test('what nobody has asked for takes room that is free, and none of what others have', async (t) => {
   const packed = new PackedRecords(MIB)
-  const readByTheWay = record()
-  readByTheWay.asked = false
-  packed.put(readByTheWay)
-  t.equal(packed.size, 0, 'nor what nobody has asked for')
+  const asked = Array.from({ length: 1000 }, () => withText(record(), 'asked'.padEnd(400, 'x')))
+  for (const one of asked) packed.put(one)
+  const unasked = (): LiveRecord => {
+    const one = withText(record(), 'unasked'.padEnd(400, 'x'))
+    one.asked = false
+    return one
+  }
+  for (let count = 0; count < 10_000; count++) packed.put(unasked(), MIB)
+  const full = packed.size
+  t.ok(full > 1800 && full < 2300, `it is full: ${full}`)
+  t.equal(asked.filter(({ handle }) => packed.take(handle) !== undefined).length, 1000)
+
+  // Those lose their places to others that are asked for, and these to nobody.
+  const next = Array.from({ length: 1500 }, () => withText(record(), 'asked'.padEnd(400, 'x')))
+  for (const one of next) packed.put(one)
+  for (let count = 0; count < 10_000; count++) packed.put(unasked(), MIB)
+  t.equal(next.filter(({ handle }) => packed.take(handle) !== undefined).length, 1500)
+  for (const { handle } of next) packed.delete(handle)
+  const left = packed.size
+  for (let count = 0; count < 100; count++) packed.put(unasked(), MIB)
+  t.ok(packed.size > left, 'and what is free again is for all')
 })
 
 test('the index finds each place by its hash, however they come and go', async (t) => {
@@ -208,7 +228,7 @@ test('the index finds each place by its hash, however they come and go', async (
   fc.assert(
     fc.property(fc.array(step, { maxLength: 400 }), (steps) => {
       const hashes = new Map<number, number>()
-      const index = new HandleIndex({ hashAt: (place) => hashes.get(place) ?? Number.NaN })
+      const index = new HandleIndex({ hashAt: (place) => hashes.get(place) ?? Number.NaN }, 2 ** 20)
       let fresh = 1000
       for (const { what, place, hash } of steps) {
         const known = hashes.get(place)

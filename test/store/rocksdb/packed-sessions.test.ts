@@ -51,10 +51,17 @@ async function stored(opened: Opened, id: string, text?: string): Promise<Sessio
   return record
 }
 
-/** Pushes out all objects, by sessions that are too large to be packed, and takes those that nobody has. */
+/**
+ * Pushes out all objects, by sessions that are too large to be packed and that somebody comes back
+ * to, and takes those that nobody has.
+ */
 async function pack(opened: Opened): Promise<void> {
   const large = 'x'.repeat(70_000)
-  for (let count = 0; count < 8; count++) await stored(opened, createSessionId(), large)
+  for (let count = 0; count < 8; count++) {
+    const id = createSessionId()
+    await stored(opened, id, large)
+    await opened.store.load(id)
+  }
   for (let count = 0; count < 20; count++) await turn()
   collectGarbage()
 }

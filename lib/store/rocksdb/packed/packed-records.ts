@@ -1,6 +1,7 @@
 import { isSaved } from '../../../record/notes.js'
+import { HandleIndex } from '../handle-index.js'
+import { HandleKey } from '../handle-key.js'
 import type { LiveRecord } from '../live-record.js'
-import { HandleIndex } from './handle-index.js'
 import { packRecord, unpackRecord } from './packed-codec.js'
 import { SlabRing } from './slab-ring.js'
 
@@ -13,10 +14,8 @@ export class PackedRecords {
   readonly #limit: number
   readonly #index: HandleIndex
   readonly #ring: SlabRing
-  /** The handle that is looked for. */
-  readonly #key = Buffer.alloc(32)
-  readonly #keyView = new DataView(this.#key.buffer, this.#key.byteOffset, 32)
-  readonly #matches = (place: number): boolean => this.#ring.isOf(place, this.#keyView)
+  readonly #key = new HandleKey()
+  readonly #matches = (place: number): boolean => this.#ring.isOf(place, this.#key.view)
 
   /** @param limit in bytes, index included */
   constructor(limit: number) {
@@ -25,7 +24,7 @@ export class PackedRecords {
       moved: (hash, from, to) => this.#index.move(hash, from, to),
       dropped: (hash, place) => this.#index.remove(hash, place)
     })
-    this.#index = new HandleIndex(this.#ring)
+    this.#index = new HandleIndex(this.#ring, this.#ring.mostPlaces)
   }
 
   /** How many records it has. */
@@ -44,8 +43,6 @@ export class PackedRecords {
     const packed = place === -1 ? null : this.#ring.lend(place)
     if (packed === null) return undefined
     const record = unpackRecord(handle, packed)
-    record.used = false
-    record.asked = true
     return record
   }
 
@@ -55,39 +52,45 @@ export class PackedRecords {
     if (place !== -1) this.#ring.lend(place)
   }
 
-  /** Takes in the state of an object that is let go of, if it is one that others may build on. */
-  put(record: LiveRecord): void {
+  /**
+   * Takes in the state of an object that is let go of, if it is one that others may build on.
+   *
+   * @param spare what there is of memory, in bytes, for one that nobody has asked for
+   */
+  put(record: LiveRecord, spare = 0): void {
     const place = this.#find(record.handle)
-    // What nobody has asked for since it was read or imported must not push out what somebody has.
-    if (place === -1 && !record.asked) return
     // One that cannot fit is not packed to see that: the space for it would stay.
     if (!isStored(record) || record.size > this.#ring.largest) {
       this.#drop(place)
       return
     }
+    const limit = this.#limit - this.#index.bytes
+    // What nobody has asked for must not push out what somebody has.
+    if (place === -1 && !record.asked && !this.#hasRoom(record, limit, spare)) return
     const content = packRecord(record)
     if (place !== -1 && this.#ring.rewrite(place, content)) return
     this.#drop(place)
-    const added = this.#ring.append(this.#key, content, this.#limit - this.#index.bytes)
-    if (added !== -1) this.#index.add(this.#hash, added)
+    const added = this.#ring.append(this.#key.bytes, content, limit)
+    if (added !== -1) this.#index.add(this.#key.hash, added)
   }
 
   delete(handle: string): void {
     this.#drop(this.#find(handle))
   }
 
-  get #hash(): number {
-    return this.#keyView.getUint32(0)
+  #find(handle: string): number {
+    this.#key.set(handle)
+    return this.#index.find(this.#key.hash, this.#matches)
   }
 
-  #find(handle: string): number {
-    this.#key.write(handle, 'base64url')
-    return this.#index.find(this.#hash, this.#matches)
+  #hasRoom({ size }: LiveRecord, limit: number, spare: number): boolean {
+    const ring = this.#ring
+    return ring.hasRoom(size) || (spare >= ring.slabBytes && ring.mayGrow(limit))
   }
 
   #drop(place: number): void {
     if (place === -1) return
-    this.#index.remove(this.#hash, place)
+    this.#index.remove(this.#key.hash, place)
     this.#ring.free(place)
   }
 }

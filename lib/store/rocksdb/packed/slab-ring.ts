@@ -40,6 +40,8 @@ interface Slab {
   readonly view: DataView
   /** Entries lie one behind the other up to here. */
   end: number
+  /** What lay there has made room before. */
+  swept: boolean
 }
 
 /**
@@ -53,8 +55,12 @@ interface Slab {
 export class SlabRing {
   readonly #listener: RingListener
   readonly #slabs: Slab[] = []
-  readonly #slabBytes: number
+  readonly slabBytes: number
+  /** All places are below that. */
+  readonly mostPlaces: number
   #at = 0
+  /** What entries take that are not freed, in bytes. */
+  #held = 0
   /** How many entries are current. */
   current = 0
 
@@ -62,16 +68,32 @@ export class SlabRing {
   constructor(budget: number, listener: RingListener) {
     this.#listener = listener
     const wanted = Math.floor(budget / SLABS_IN_BUDGET / UNIT) * UNIT
-    this.#slabBytes = Math.max(LEAST_SLAB_BYTES, Math.min(MOST_SLAB_BYTES, wanted))
+    this.slabBytes = Math.max(LEAST_SLAB_BYTES, Math.min(MOST_SLAB_BYTES, wanted))
+    this.mostPlaces = Math.ceil((budget + this.slabBytes) / UNIT)
   }
 
   /** The most that an entry may hold, in bytes. */
   get largest(): number {
-    return Math.min(this.#slabBytes, MOST_CAPACITY) - ENTRY_HEADER - SLACK - UNIT
+    return Math.min(this.slabBytes, MOST_CAPACITY) - ENTRY_HEADER - SLACK - UNIT
   }
 
   get bytes(): number {
-    return this.#slabs.length * this.#slabBytes
+    return this.#slabs.length * this.slabBytes
+  }
+
+  /**
+   * Whether the slab that is being filled has a place for an entry of about this size, which no
+   * other one has to make, nor will need: it is filled for the first time, or most of all is free.
+   */
+  hasRoom(content: number): boolean {
+    const slab = this.#slabs[this.#at]
+    if (slab === undefined || (slab.swept && 2 * this.#held > this.bytes)) return false
+    return slab.end + capacityFor(content + SLACK) <= this.slabBytes
+  }
+
+  /** Whether another slab is within the limit. */
+  mayGrow(limit: number): boolean {
+    return this.bytes + this.slabBytes <= limit
   }
 
   /**
@@ -87,6 +109,7 @@ export class SlabRing {
     if (slab === null) return -1
     const at = slab.end
     slab.end += capacity
+    this.#held += capacity
     slab.view.setUint16(at, capacity / UNIT)
     slab.bytes[at + STATE] = FREED
     this.#mark(slab, at, CURRENT)
@@ -119,7 +142,12 @@ export class SlabRing {
   }
 
   free(place: number): void {
-    this.#mark(this.#slabOf(place), this.#offset(place), FREED)
+    this.#free(this.#slabOf(place), this.#offset(place))
+  }
+
+  #free(slab: Slab, at: number): void {
+    this.#held -= slab.view.getUint16(at) * UNIT
+    this.#mark(slab, at, FREED)
   }
 
   hashAt(place: number): number {
@@ -143,36 +171,35 @@ export class SlabRing {
   }
 
   #place(slab: number, at: number): number {
-    return (slab * this.#slabBytes + at) / UNIT
+    return (slab * this.slabBytes + at) / UNIT
   }
 
   #slabOf(place: number): Slab {
-    return this.#slabs[Math.floor((place * UNIT) / this.#slabBytes)] as Slab
+    return this.#slabs[Math.floor((place * UNIT) / this.slabBytes)] as Slab
   }
 
   #offset(place: number): number {
-    return (place * UNIT) % this.#slabBytes
+    return (place * UNIT) % this.slabBytes
   }
 
   #slabWithRoom(capacity: number, limit: number): Slab | null {
     const current = this.#slabs[this.#at]
-    if (current !== undefined && current.end + capacity <= this.#slabBytes) return current
-    if (this.bytes + this.#slabBytes <= limit) return this.#addSlab()
+    if (current !== undefined && current.end + capacity <= this.slabBytes) return current
+    if (this.mayGrow(limit)) return this.#addSlab()
     if (current === undefined) return null
     for (let looked = 1; ; looked++) {
       this.#at = (this.#at + 1) % this.#slabs.length
       const slab = this.#slabs[this.#at] as Slab
-      const from =
-        looked < SLABS_PER_APPEND ? 0 : Math.max(capacity, EMPTIED_PART * this.#slabBytes)
+      const from = looked < SLABS_PER_APPEND ? 0 : Math.max(capacity, EMPTIED_PART * this.slabBytes)
       this.#sweep(slab, from)
-      if (slab.end + capacity <= this.#slabBytes) return slab
+      if (slab.end + capacity <= this.slabBytes) return slab
     }
   }
 
   #addSlab(): Slab {
     // Not zeroed: the system gives the pages as they are filled.
-    const bytes = Buffer.allocUnsafeSlow(this.#slabBytes)
-    const slab = { bytes, view: new DataView(bytes.buffer), end: 0 }
+    const bytes = Buffer.allocUnsafeSlow(this.slabBytes)
+    const slab = { bytes, view: new DataView(bytes.buffer), end: 0, swept: false }
     this.#at = this.#slabs.push(slab) - 1
     return slab
   }
@@ -192,13 +219,14 @@ export class SlabRing {
           this.#listener.moved(hash, this.#place(this.#at, at), this.#place(this.#at, to))
           to += capacity
         } else {
-          this.#mark(slab, at, FREED)
+          this.#free(slab, at)
           this.#listener.dropped(hash, this.#place(this.#at, at))
         }
       }
       at += capacity
     }
     slab.end = to
+    slab.swept = true
   }
 }
 
