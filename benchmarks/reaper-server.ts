@@ -1,4 +1,3 @@
-import { readdir } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import Fastify from 'fastify'
@@ -48,8 +47,7 @@ process.on('message', async (name: string) => {
     p50: late(delay.percentile(50)),
     p99: late(delay.percentile(99)),
     most: late(delay.max),
-    rss: process.memoryUsage.rss(),
-    oldLogs: (await readdir(path)).filter((file) => file.startsWith('LOG.old.')).length
+    rss: process.memoryUsage.rss()
   })
 })
 process.on('disconnect', () => process.exit())

@@ -3,11 +3,13 @@ import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 import { fileURLToPath } from 'node:url'
 import autocannon from 'autocannon'
 import { folderSize } from '../lib/store/rocksdb/engine/engine-stats.js'
 import type { RocksDBStore } from '../lib/store/rocksdb/rocksdb-store.js'
 import { growthChart } from './charts.js'
+import type { Answers, MillionResult, Watched } from './million-tables.js'
 import { load, openStore, scan, sessionId, settled } from './reaper-data.js'
 import { machine } from './report.js'
 import { spread } from './statistics.js'
@@ -70,16 +72,6 @@ async function expect(work: Promise<number>, count: number): Promise<void> {
   if (found !== count) throw new Error(`deleted ${found} instead of ${count}`)
 }
 
-interface Watched {
-  readonly result: number
-  readonly milliseconds: number
-  readonly p50: number
-  readonly p99: number
-  readonly most: number
-  readonly rss: number
-  readonly oldLogs: number
-}
-
 async function withServer<T>(
   folder: string,
   work: (server: ChildProcess, opened: { port: number; openMilliseconds: number }) => Promise<T>
@@ -97,33 +89,49 @@ async function withServer<T>(
   }
 }
 
-async function ask(server: ChildProcess, what: 'watch' | 'reap'): Promise<Watched> {
+async function ask(
+  server: ChildProcess,
+  what: 'watch' | 'reap'
+): Promise<Watched & { readonly result?: number }> {
   server.send(what)
   const [answer] = await once(server, 'message')
   return answer
 }
 
-/** Load by known visitors out of all, until `work` is done. */
-async function underLoad<T>(port: number, work: () => Promise<T>): Promise<T> {
+/** Load by known visitors out of all, until `work` is done; it is told how long they wait, in µs. */
+async function underLoad<T>(
+  port: number,
+  work: (latency: RecordableHistogram) => Promise<T>
+): Promise<T> {
   const requests = Array.from({ length: 2000 }, (_, at) => ({
     headers: { cookie: `id=${sessionId(at * 499)}` }
   }))
   const url = `http://127.0.0.1:${port}`
+  const latency = createHistogram()
   let run: autocannon.Instance | undefined
   const ended = new Promise<void>((resolve) => {
     const options = { url, connections: CONNECTIONS, duration: 600, requests }
     run = autocannon(options, () => resolve())
+    run.on('response', (_client, _status, _bytes, milliseconds) => {
+      latency.record(Math.max(1, Math.round(1000 * milliseconds)))
+    })
   })
   try {
-    return await work()
+    return await work(latency)
   } finally {
     run?.stop?.()
     await ended
   }
 }
 
-/** A server on a million sessions: opening, memory, and how late its loop is while it reaps. */
-async function measureServer(folder: string) {
+function answers(latency: RecordableHistogram): Answers {
+  const ms = (microseconds: number): number => microseconds / 1000
+  const [p50, p99] = [ms(latency.percentile(50)), ms(latency.percentile(99))]
+  return { p50, p99, most: ms(latency.max) }
+}
+
+/** A server on a million sessions: opening, memory, and who waits how long while it reaps. */
+async function measureServer(folder: string): Promise<MillionResult['server']> {
   const opening: number[] = []
   for (let round = 0; round < ROUNDS; round++) {
     opening.push(await withServer(folder, async (_, { openMilliseconds }) => openMilliseconds))
@@ -132,13 +140,23 @@ async function measureServer(folder: string) {
   await loadExpired(store, UNDER_LOAD)
   await store.close()
   return withServer(folder, async (server, { port }) => {
-    return underLoad(port, async () => {
-      await ask(server, 'watch')
-      const before = await ask(server, 'watch')
-      const reaping = await ask(server, 'reap')
+    return underLoad(port, async (latency) => {
+      const watch = async (what: 'watch' | 'reap') => {
+        latency.reset()
+        const { result, ...watched } = await ask(server, what)
+        return { result, watched, visitors: answers(latency) }
+      }
+      await watch('watch')
+      const before = await watch('watch')
+      const reaping = await watch('reap')
       if (reaping.result !== UNDER_LOAD) throw new Error(`reaped ${reaping.result}`)
-      const { rss, oldLogs } = await ask(server, 'watch')
-      return { openMilliseconds: spread(opening), rss, oldLogs, loop: { before, reaping } }
+      const after = await watch('watch')
+      return {
+        openMilliseconds: spread(opening),
+        rss: after.watched.rss,
+        loop: { before: before.watched, reaping: reaping.watched },
+        visitors: { before: before.visitors, reaping: reaping.visitors }
+      }
     })
   })
 }

@@ -6,6 +6,7 @@ import { coresGoals, coresSummary, coresTable } from './cores-tables.js'
 import type { CrashTotal } from './crash.js'
 import type { DeployRow } from './deploy.js'
 import { underLoad } from './load.js'
+import { type MillionResult, millionTable } from './million-tables.js'
 import { ORIGINAL_TABLES, type OriginalResults } from './original/tables.js'
 import type { PageFaultRow } from './page-faults.js'
 import { REDIS_TABLES, type RedisResult } from './redis-tables.js'
@@ -45,36 +46,6 @@ async function reaperTable(): Promise<string> {
   })
   const head = `| alive | reaper, ms for ${expired.toLocaleString('en-US')} expired | least | most | full scan, ms | least | most |`
   return [head, '|---:|---:|---:|---:|---:|---:|---:|', ...rows].join('\n')
-}
-
-async function millionTable(): Promise<string> {
-  const { server, departure } = (await readResult('million')) as {
-    server: {
-      openMilliseconds: Spread
-      rss: number
-      loop: { before: { p99: number }; reaping: { p99: number; milliseconds: number } }
-    }
-    departure: { full: number; left: number; alive: number; headAfter: number }
-  }
-  const { openMilliseconds: open, loop } = server
-  const mb = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`
-  const ms = (value: number): string => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
-  const rows = [
-    ['opening, median', `${ms(open.median)} (${ms(open.least)} to ${ms(open.most)})`],
-    ['RSS of the server, which has served and reaped', mb(server.rss)],
-    ['event loop delay p99 under full load', ms(loop.before.p99)],
-    ['the same while 100,000 expired ones are deleted', ms(loop.reaping.p99)],
-    ['how long that takes under full load', `${Math.round(loop.reaping.milliseconds / 1000)} s`],
-    ['disk use', mb(departure.full)],
-    [
-      `disk use when all are gone but ${departure.alive.toLocaleString('en-US')} others`,
-      mb(departure.left)
-    ],
-    ['the next 1,000 expired, after that', ms(departure.headAfter)]
-  ]
-  const lines = rows.map((cells) => `| ${cells.join(' | ')} |`)
-  const table = ['| with 1,000,000 sessions | |', '|---|---:|', ...lines].join('\n')
-  return underLoad('autocannon', table)
 }
 
 async function settingsTable(): Promise<string> {
@@ -164,7 +135,7 @@ export const TABLES: Record<string, () => Promise<string>> = {
   crash: crashTable,
   settings: settingsTable,
   store: storeTable,
-  million: millionTable,
+  million: async () => millionTable((await readResult('million')) as MillionResult),
   reaper: reaperTable,
   codecs: codecTable,
   cores: ofCores(coresTable),

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { growthChart, workloadChart } from './charts.js'
 import { goalTable } from './goals.js'
 import { underLoad } from './load.js'
+import type { MillionResult } from './million-tables.js'
 import { BASELINE, type Results, ratios, table } from './report.js'
 import { measured, readResult, TABLES } from './result-tables.js'
 import { spread } from './statistics.js'
@@ -97,7 +98,9 @@ async function render(name: string, stored: Map<string, Stored>): Promise<string
   const results: Results = Object.fromEntries([...stored].map(([key, { peers }]) => [key, peers]))
   if (stored.size === 0) return ''
   if (name === 'summary') return `${summary(stored)}\n`
-  if (name === 'goals') return `${goalTable(results)}\n`
+  if (name === 'goals') {
+    return `${goalTable(results, (await readResult('million')) as MillionResult)}\n`
+  }
   if (name === 'machine') return `${machineOf(stored)}\n`
   const workload = WORKLOADS[name]
   if (workload === undefined) throw new Error(`nothing is called "${name}"`)
