@@ -3,6 +3,7 @@ export const LOADS = {
   autocannon: 'Load: autocannon, 50 connections.',
   closed: "Load: the benchmarks' own client, 50 connections.",
   closedEach: "Load: the benchmarks' own client, 50 connections for each worker.",
+  closedMix: "Load: autocannon, 50 connections; the mix by the benchmarks' own client, as many.",
   open: "Load: the benchmarks' own client, at a fixed rate.",
   probe: 'Load: `fetch`, 200 requests a second, each on a connection of its own.'
 }

@@ -4,15 +4,15 @@ import { growthChart, workloadChart } from './charts.js'
 import { goalTable } from './goals.js'
 import { underLoad } from './load.js'
 import type { MillionResult } from './million-tables.js'
-import { BASELINE, type Results, ratios, table } from './report.js'
+import { BASELINE, OURS, type Results, ratios, table } from './report.js'
 import { measured, readResult, TABLES } from './result-tables.js'
 import { spread } from './statistics.js'
 import { WORKLOADS } from './workloads.js'
 
 /**
  * Draws the committed results, and puts their tables into the documentation, between the comments
- * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, `summary`, `goals`, `machine`,
- * or one of `TABLES`. A size within a sentence is between `<!-- measured: FILE.KEY -->` and the same.
+ * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, `summary`, `alternatives`,
+ * `goals`, `machine`, or one of `TABLES`. A size within a sentence is between `<!-- measured: FILE.KEY -->` and the same.
  *
  *     npm run bench:tables               writes them
  *     npm run bench:tables -- --check    fails if they are not what the results say
@@ -30,6 +30,16 @@ const BLOCK = /(<!-- benchmarks: ([\w-]+) -->\n)[\s\S]*?(<!-- end -->)/g
 const WITHIN = /(<!-- measured: ([\w.-]+) -->)[^<]*(<!-- end -->)/g
 /** What looks like a measurement: a decimal fraction, or a number of µs or ms. */
 const MEASUREMENT = /\d ?(?:µs|ms)\b|(?<![\w.])\d+\.\d+(?![\w.])/
+
+/** Whom the README compares, in the order in which it does. */
+const ALTERNATIVES = [
+  BASELINE,
+  OURS,
+  '@fastify/session, memory',
+  '@fastify/session, Redis',
+  '@fastify/secure-session',
+  'express-session, memory'
+]
 
 interface Stored {
   readonly workload: string
@@ -49,20 +59,22 @@ async function readResults(): Promise<Map<string, Stored>> {
   return stored
 }
 
-/** Each peer's ratio to bare Fastify in each workload. */
-function summary(stored: Map<string, Stored>): string {
+/** Each peer's ratio to bare Fastify in each workload, and its CPU time for a request. */
+function summary(stored: Map<string, Stored>, peers: readonly string[]): string {
   const names = ['counter', 'read', 'untouched', 'create', 'mix'].filter((name) => stored.has(name))
-  const peers = Object.keys(stored.get('counter')?.peers ?? {})
   const rows = peers.map((peer) => {
     const cells = names.map((name) => {
-      const { median } = spread(ratios(stored.get(name)?.peers ?? {}, peer))
-      return Number.isFinite(median) ? median.toFixed(2) : ''
+      const measured = stored.get(name)?.peers ?? {}
+      const { median } = spread(ratios(measured, peer))
+      const cpu = spread((measured[peer] ?? []).map(({ cpuPerRequest }) => cpuPerRequest)).median
+      return Number.isFinite(median) ? `${median.toFixed(2)} (${Math.round(cpu)} µs)` : ''
     })
     return [peer, ...cells]
   })
-  const head = ['requests/s, bare Fastify = 1', ...names]
+  const head = ['requests/s, bare Fastify = 1 (CPU for each)', ...names]
   const rule = head.map((_, at) => (at === 0 ? '---' : '---:'))
-  return [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+  const table = [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
+  return underLoad('closedMix', table)
 }
 
 /** What was measured together, on which machine: that may be another on another day. */
@@ -97,7 +109,10 @@ async function render(name: string, stored: Map<string, Stored>): Promise<string
   }
   const results: Results = Object.fromEntries([...stored].map(([key, { peers }]) => [key, peers]))
   if (stored.size === 0) return ''
-  if (name === 'summary') return `${summary(stored)}\n`
+  if (name === 'summary') {
+    return `${summary(stored, Object.keys(stored.get('counter')?.peers ?? {}))}\n`
+  }
+  if (name === 'alternatives') return `${summary(stored, ALTERNATIVES)}\n`
   if (name === 'goals') {
     return `${goalTable(results, (await readResult('million')) as MillionResult)}\n`
   }

@@ -160,11 +160,11 @@ test('the sum of weights is exact, and both indexes agree, whatever happens', as
   t.pass()
 })
 
-test('100,000 sessions of 400 bytes fit into the default memory, touched and counted', async (t) => {
+test('100,000 sessions of 500 bytes fit into the default memory, touched and counted', async (t) => {
   const cache = new RecordCache((2 / 3) * 96 * 1024 * 1024)
   const handles: string[] = []
   for (let count = 0; count < 100_000; count++) {
-    const one = record(400)
+    const one = record(500)
     one.indexedAt = 0
     one.lastSeenAt = 5
     notesOf(one).storedSeenAt = 0
