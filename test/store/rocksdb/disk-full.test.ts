@@ -1,7 +1,8 @@
 import { join } from 'node:path'
+import { onInactivity } from '../../../lib/index.js'
 import { verify } from '../../../lib/store/rocksdb/upkeep/verify.js'
 import { until } from '../../../scripts/servers/until.js'
-import { addCounter, cookieOf, createApp, listen } from '../../support/app.js'
+import { addCounter, cookieOf, createApp, listen, TestClock } from '../../support/app.js'
 import { withDatabase } from '../../support/rocksdb.js'
 import { fillDisk, smallDisk, testOnSmallDisk } from '../../support/small-disk.js'
 
@@ -80,6 +81,50 @@ for (const durability of ['process', 'power'] as const) {
     t.match(found, { problems: 0, records: counted.size, quarantined: 0 })
   })
 }
+
+test('what comes due on a full disk, and what is used meanwhile, costs nobody anything', async (t) => {
+  const disk = await smallDisk(t)
+  const path = join(disk, 'storage')
+  const clock = new TestClock()
+  const app = await createApp(t, { path, now: clock.now, reapInterval: false, touchInterval: 1 })
+  addCounter(app)
+  app.get('/read', async ({ session }) => session.get('counter') ?? 0)
+  app.get('/begin', async ({ session }) => {
+    session.set('counter', 1)
+    session.expiry = onInactivity({ minutes: 1 })
+    await session.save()
+    // It stays filed under the first deadline, beside those that end then.
+    session.expiry = onInactivity({ hours: 1 })
+  })
+  app.get('/short', async ({ session }) => {
+    session.set('counter', 1)
+    session.expiry = onInactivity({ minutes: 1 })
+  })
+  const url = await listen(app)
+  const get = (at: string, cookie = ''): Promise<Response> =>
+    fetch(url + at, { headers: { cookie } })
+  const begin = (at: string): Promise<string[]> =>
+    Promise.all(Array.from({ length: 200 }, async () => cookieOf(await get(at)) ?? ''))
+  const readAll = (cookies: string[]): Promise<string[]> =>
+    Promise.all(cookies.map(async (cookie) => (await get('/read', cookie)).text()))
+  const [[first = '', ...living], short] = await Promise.all([begin('/begin'), begin('/short')])
+
+  const freeDisk = await fillDisk(disk)
+  await until(async () => (await get('/', first)).status === 503)
+  clock.advance({ seconds: 61 })
+  t.same(new Set(await readAll(living)), new Set(['1']))
+  for (let run = 0; run < 3; run++) {
+    await t.rejects(app.sessions.deleteExpired(), { code: 'SLED_SESSION_STORE_UNAVAILABLE' })
+  }
+  await freeDisk()
+  await until(async () => (await get('/', first)).status === 200)
+  t.equal(await app.sessions.deleteExpired(), short.length)
+  t.same(new Set(await readAll(living)), new Set(['1']))
+  t.same(new Set(await readAll(short)), new Set(['0']))
+  await app.close()
+  const found = await withDatabase(path, (db) => verify(db))
+  t.match(found, { problems: 0, records: 1 + living.length, quarantined: 0 })
+})
 
 test('closing does not wait for the disk to take writes again', async (t) => {
   const disk = await smallDisk(t)
