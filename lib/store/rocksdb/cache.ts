@@ -6,9 +6,14 @@ import type { LiveRecord } from './live-record.js'
 import { PackedRecords } from './packed/packed-records.js'
 import { RecordRing } from './record-ring.js'
 
-const TURNS_PER_EVICTION = 256
-/** Packing so much at once takes some milliseconds. */
-const BYTES_PER_EVICTION = 1024 * 1024
+/** How many records an eviction may look at, whatever came. */
+const LEAST_LOOKS = 256
+/** How many bytes of objects it may pack, whatever came: so much takes some milliseconds. */
+const LEAST_PACKED = 1024 * 1024
+/** Beside these, for each visit of the turn: the first looks may find that a record is in use. */
+const LOOKS_PER_VISIT = 4
+/** And for each byte that came in the turn. */
+const PACKED_PER_BYTE = 2
 /** At most so much of the memory is for packed records: those in use need some as objects. */
 const PACKED_PART = 9 / 10
 /** Of the memory, for objects that nobody has asked for again since they came. */
@@ -34,6 +39,9 @@ export class RecordCache {
   readonly #recent = new RecordRing()
   readonly #known = new RecordRing()
   #scheduled = false
+  /** How many records came since opening, and how many bytes with them or as they grew. */
+  #came = 0
+  #grown = 0
   hits = 0
   misses = 0
 
@@ -92,6 +100,7 @@ export class RecordCache {
     this.#byHandle.set(record.handle, record)
     record.cachedWeight = 0
     this.#recent.add(record)
+    this.#came++
     this.weigh(record)
   }
 
@@ -101,6 +110,7 @@ export class RecordCache {
     if (ring === null || cachedWeight === null) return
     const weight = record.weight
     ring.bytes += weight - cachedWeight
+    this.#grown += Math.max(0, weight - cachedWeight)
     record.cachedWeight = weight
     if (this.bytes > this.#limit) this.#scheduleEviction()
   }
@@ -132,21 +142,35 @@ export class RecordCache {
     record.id = null
   }
 
-  /** Not at once but at the end of the turn: by then it shows what of that is to be written. */
+  /**
+   * Not at once but at the end of the turn: by then it shows what of that is to be written. The more
+   * came in that turn, the more is done, or memory would grow for as long as a flood lasts.
+   */
   #scheduleEviction(): void {
     if (this.#scheduled) return
     this.#scheduled = true
+    const visits = this.#visits
+    const grown = this.#grown
     setImmediate(() => {
       this.#scheduled = false
-      if (this.#shrink()) this.#scheduleEviction()
+      const looks = LEAST_LOOKS + LOOKS_PER_VISIT * (this.#visits - visits)
+      const bytes = LEAST_PACKED + PACKED_PER_BYTE * (this.#grown - grown)
+      if (this.#shrink(looks, bytes)) this.#scheduleEviction()
     })
   }
 
-  /** Looks at a bounded number of records; true if it got somewhere and more is to be done. */
-  #shrink(): boolean {
+  get #visits(): number {
+    return this.#came + this.hits
+  }
+
+  /**
+   * Looks at so many records at most, and packs so many bytes; true if it got somewhere and more is
+   * to be done.
+   */
+  #shrink(looks: number, bytes: number): boolean {
     let progress = false
     let packed = 0
-    for (let turns = 0; turns < TURNS_PER_EVICTION && packed < BYTES_PER_EVICTION; turns++) {
+    for (let looked = 0; looked < looks && packed < bytes; looked++) {
       if (this.bytes <= this.#limit) return false
       const ring = this.#ringToThin
       const record = ring.hand

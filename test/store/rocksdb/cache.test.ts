@@ -74,12 +74,46 @@ test('neither first visits nor a walk push out what visitors come back to', asyn
   )
 })
 
+test('however many come in one turn, room is made for all of them', async (t) => {
+  for (const { size, kept } of [
+    { size: 400, kept: false },
+    { size: 400, kept: true },
+    { size: 20_000, kept: true }
+  ]) {
+    const limit = 2 * 1024 * 1024
+    const cache = new RecordCache(limit)
+    const regulars = Array.from({ length: 500 }, () => record(400))
+    let most = 0
+    for (let turns = 0; turns < 30; turns++) {
+      for (let count = 0; count < 1000; count++) {
+        const one = record(size)
+        Object.assign(one, { asked: kept, indexedAt: 0 })
+        cache.add(one)
+        const regular = regulars[count % regulars.length] as LiveRecord
+        if (cache.get(regular.handle) === undefined) cache.add(regular)
+        else cache.hits++
+        regular.used = true
+      }
+      await turn()
+      most = Math.max(most, cache.bytes)
+    }
+    const inOneTurn = 1000 * record(size).weight + 500 * record(400).weight
+    t.ok(most <= limit + inOneTurn, `${most} of ${size} bytes each`)
+  }
+})
+
 test('few large records are packed in one turn', async (t) => {
   const cache = new RecordCache(8 * 1024 * 1024)
   const records = Array.from({ length: 256 }, () => record(60_000))
   for (const one of records) {
-    Object.assign(one, { used: false, asked: true, indexedAt: 0 })
+    Object.assign(one, { used: false, asked: true, indexedAt: 0, writing: 1 })
     cache.add(one)
+  }
+  await turns()
+  // As when a disk that has hung goes on.
+  for (const one of records) {
+    one.writing = 0
+    cache.weigh(one)
   }
   const objects = (): number => records.filter(({ handle }) => cache.get(handle)).length
   let most = 0
