@@ -154,7 +154,8 @@ export class RocksDBStore implements SessionStore {
   }
 
   destroy(record: SessionRecord): Promise<void> {
-    return this.#writer.destroy(record as LiveRecord)
+    const live = record as LiveRecord
+    return live.destroyed ? this.#destroyAgain(live) : this.#writer.destroy(live)
   }
 
   async discard(handle: string, principal: string | null): Promise<void> {
@@ -249,6 +250,13 @@ export class RocksDBStore implements SessionStore {
     await this.#recovery?.stop()
     await this.#walSync?.close()
     await this.#connection.close()
+  }
+
+  /** An import may have brought back a session that has ended, as another object. */
+  async #destroyAgain(ended: LiveRecord): Promise<void> {
+    await this.#writer.ended(ended)
+    const live = await this.#live.find(ended.handle)
+    if (live !== null && live !== ended) await this.#writer.destroy(live)
   }
 
   #createReaper(): Reaper {

@@ -195,6 +195,43 @@ test('an import replaces what is packed, and what somebody still has', async (t)
   }
 })
 
+test('who logs out of a session that has ended ends what an import has made of it since', async (t) => {
+  const opened = await openSmall(t)
+  const { store } = opened
+  const logOut = async (place: string, keeps: boolean, after: (id: string) => unknown) => {
+    const id = createSessionId()
+    const ended = await stored(opened, id)
+    await store.destroy(ended)
+    await store.putRecords([begin(opened, id, 'imported')])
+    const kept = await after(id)
+    await store.destroy(ended)
+    t.equal(await store.load(id), null, place)
+    t.equal(await store.loadByHandle(handleOf(id)), null, place)
+    t.equal(await store.read(handleOf(id)), null, place)
+    if (!keeps) return
+    const record = kept as SessionRecord
+    t.ok(record.destroyed, place)
+    await store.save(record, null)
+    t.equal(await store.load(id), null, `${place}, when that is saved`)
+  }
+  const twice = async (id: string) => {
+    await store.load(id)
+    return store.load(id)
+  }
+  await logOut('an object', true, twice)
+  await logOut('an object that was let go of', true, async (id) => {
+    const kept = await twice(id)
+    await pack(opened)
+    return kept
+  })
+  await logOut('packed', false, async (id) => {
+    await twice(id)
+    await pack(opened)
+  })
+  await logOut('on disk', false, () => pack(opened))
+  t.equal(await store.count(), 8 * 3)
+})
+
 test('the reaper judges packed sessions by what is true, and takes them along', async (t) => {
   const opened = await openSmall(t)
   const { store, clock } = opened
