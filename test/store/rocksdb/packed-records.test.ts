@@ -132,6 +132,16 @@ test('what is packed is what was put last, and never what was taken, lent or del
   t.pass()
 })
 
+test('all are found, however much memory they may take', async (t) => {
+  for (const limit of [1, 16, 32, 33, 64, 1024].map((gib) => gib * 1024 * MIB)) {
+    const packed = new PackedRecords(limit)
+    const records = Array.from({ length: 300 }, () => withText(record(), 'x'.repeat(20_000)))
+    for (const one of records) packed.put(one)
+    const found = records.filter(({ handle }) => packed.take(handle)?.handle === handle)
+    t.equal(found.length, 300, `${limit}`)
+  }
+})
+
 test('what was asked for since the last round stays, and what was not makes room', async (t) => {
   const packed = new PackedRecords(MIB)
   const hot = Array.from({ length: 200 }, () => withText(record(), 'hot'.padEnd(400, 'x')))

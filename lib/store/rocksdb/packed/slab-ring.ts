@@ -2,6 +2,8 @@ const MOST_SLAB_BYTES = 1024 * 1024
 const LEAST_SLAB_BYTES = 64 * 1024
 const SLABS_IN_BUDGET = 32
 const UNIT = 8
+/** Places take 32 bits. */
+const MOST_BYTES = 2 ** 32 * UNIT - 2 * MOST_SLAB_BYTES
 /** What an entry may grow by in its place: a counter or a flag more must not move every session. */
 const SLACK = 12
 /** A capacity in units fits into two bytes. */
@@ -56,6 +58,7 @@ export class SlabRing {
   readonly #listener: RingListener
   readonly #slabs: Slab[] = []
   readonly slabBytes: number
+  readonly #most: number
   /** All places are below that. */
   readonly mostPlaces: number
   #at = 0
@@ -69,7 +72,8 @@ export class SlabRing {
     this.#listener = listener
     const wanted = Math.floor(budget / SLABS_IN_BUDGET / UNIT) * UNIT
     this.slabBytes = Math.max(LEAST_SLAB_BYTES, Math.min(MOST_SLAB_BYTES, wanted))
-    this.mostPlaces = Math.ceil((budget + this.slabBytes) / UNIT)
+    this.#most = Math.min(budget, MOST_BYTES)
+    this.mostPlaces = Math.ceil((this.#most + this.slabBytes) / UNIT)
   }
 
   /** The most that an entry may hold, in bytes. */
@@ -93,7 +97,7 @@ export class SlabRing {
 
   /** Whether another slab is within the limit. */
   mayGrow(limit: number): boolean {
-    return this.bytes + this.slabBytes <= limit
+    return this.bytes + this.slabBytes <= Math.min(limit, this.#most)
   }
 
   /**
