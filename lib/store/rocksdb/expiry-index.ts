@@ -4,7 +4,7 @@ import type { RocksWriteBatch } from './engine/binding.js'
 import { encodeGroup } from './format/expiry-entry.js'
 import type { LiveRecord } from './live-record.js'
 
-/** As many as the reaper looks at together while visitors write, or some more. */
+/** As many as the reaper looks at together while visitors write. */
 const MOST_HANDLES = 64
 /**
  * An entry comes due before its last session by this part of the time that is left at most, and by

@@ -12,10 +12,9 @@ import type { LiveRecord } from './live-record.js'
  * the event loop for more than some milliseconds.
  */
 const BATCH = 128
-const BATCH_WHEN_BUSY = 32
+const BATCH_WHEN_BUSY = 64
 
-/** While visitors write, the reaper rests this many times as long as its last batch took. */
-const REST_FACTOR = 2
+/** While visitors write, the reaper rests as long as its last batch took, and no longer than this. */
 const LONGEST_REST_MS = 50
 
 const WALK = { limit: BATCH }
@@ -146,7 +145,7 @@ export class Reaper {
       }
       const busy = this.#actions.writes() - others > tally.writes
       size = busy ? BATCH_WHEN_BUSY : BATCH
-      await (busy ? this.#rest(REST_FACTOR * (elapsed() - start)) : nextTurn())
+      await (busy ? this.#rest(elapsed() - start) : nextTurn())
     }
     return { deleted, complete: false }
   }

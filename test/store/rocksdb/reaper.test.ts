@@ -275,7 +275,7 @@ test('while visitors write, batches get smaller', async (t) => {
     }
   })
   t.equal(await reaper.run(), 0)
-  t.same(limits, [128, 32, 32, 32, 128, 128])
+  t.same(limits, [128, 64, 64, 128, 128])
 })
 
 test('what deletions leave behind is compacted in the background', async (t) => {
