@@ -1,7 +1,7 @@
 import { underLoad } from './load.js'
 import type { Spread } from './statistics.js'
 
-/** A server on a million sessions for some time, as `reaper-server.ts` tells of it. */
+/** A server on a million sessions for some time, as `reaper-server.mjs` tells of it. */
 export interface Watched {
   /** How long it was, in ms. */
   readonly milliseconds: number

@@ -76,8 +76,8 @@ async function withServer<T>(
   folder: string,
   work: (server: ChildProcess, opened: { port: number; openMilliseconds: number }) => Promise<T>
 ): Promise<T> {
-  const server = fork(fileURLToPath(new URL('reaper-server.ts', import.meta.url)), [], {
-    execArgv: ['--import', 'tsx'],
+  const server = fork(fileURLToPath(new URL('reaper-server.mjs', import.meta.url)), [], {
+    execArgv: [],
     env: { ...process.env, NODE_ENV: 'production', STORAGE: folder, NOW: String(time) }
   })
   try {
