@@ -34,7 +34,9 @@ test('while a server holds the database it can be read, backed up and checked, n
   const { handle } = JSON.parse(listed.stdout.split('\n')[0] ?? '')
   t.match(await json(t, 'show', path, handle, '--data'), { data: { counter: 1 } })
   t.match(await json(t, 'verify', path), { records: 5, problems: 0 })
-  t.match(await json(t, 'backup', path, join(folder, 'backup')), { entries: 10 })
+  const { entries } = (await json(t, 'backup', path, join(folder, 'backup'))) as { entries: number }
+  // The sessions, the format, and what they are filed under, which some may share.
+  t.ok(entries >= 5 + 1 + 1 && entries <= 5 + 1 + 5, `${entries} entries`)
   t.match(await json(t, 'copy', '--from', path, '--to', join(folder, 'copy')), { copied: 5 })
   t.match(await runCommand(['doctor', path]), {
     code: 0,
