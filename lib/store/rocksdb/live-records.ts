@@ -39,27 +39,16 @@ export class LiveRecords {
     if (known !== undefined && !this.#isEnding(known)) return this.#again(known)
     const handle = handleOf(id)
     const record = this.#cache.get(handle)
-    if (record === undefined || this.#isEnding(record)) return this.loadByHandle(handle)
+    if (record === undefined) return this.#bring(handle)
+    if (this.#isEnding(record)) return this.#loadEnding(record)
     this.#cache.nameId(record, id)
     return this.#again(record)
   }
 
   loadByHandle(handle: string): LiveRecord | null | Promise<LiveRecord | null> {
-    const known = this.#cache.get(handle)
-    if (known !== undefined) {
-      return this.#isEnding(known) ? this.#loadEnding(known) : this.#again(known)
-    }
-    if (!isHandle(handle)) return null
-    const record = this.#cache.recall(handle)
-    if (record !== undefined) {
-      this.#cache.hits++
-      return this.#isEnding(record) ? this.#loadEnding(record) : this.#first(record)
-    }
-    this.#cache.misses++
-    return this.find(handle).then((found) => {
-      if (found === null) return null
-      return this.#isEnding(found) ? this.#loadEnding(found) : this.#first(found)
-    })
+    const record = this.#cache.get(handle)
+    if (record === undefined) return isHandle(handle) ? this.#bring(handle) : null
+    return this.#isEnding(record) ? this.#loadEnding(record) : this.#again(record)
   }
 
   /** What is in memory. */
@@ -75,14 +64,7 @@ export class LiveRecords {
     const known = this.recall(handle)
     if (known?.failure === null) return Promise.resolve(known)
     if (known !== undefined) return this.#findAnew(known)
-    if (!isHandle(handle)) return Promise.resolve(null)
-    // All who ask at one time share one read, and with it one object.
-    let finding = this.#finding.get(handle)
-    if (finding === undefined) {
-      finding = this.#fetch(handle).finally(() => this.#finding.delete(handle))
-      this.#finding.set(handle, finding)
-    }
-    return finding
+    return isHandle(handle) ? this.#fetchOnce(handle) : Promise.resolve(null)
   }
 
   /** A copy of what is stored, which stands for nothing. */
@@ -101,6 +83,20 @@ export class LiveRecords {
   async #findAnew(failed: LiveRecord): Promise<LiveRecord | null> {
     await this.#source.ended(failed).catch(() => {})
     return this.find(failed.handle)
+  }
+
+  /** For a visitor, a record that is no object in memory. */
+  #bring(handle: string): LiveRecord | null | Promise<LiveRecord | null> {
+    const record = this.#cache.recall(handle)
+    if (record !== undefined) {
+      this.#cache.hits++
+      return this.#isEnding(record) ? this.#loadEnding(record) : this.#first(record)
+    }
+    this.#cache.misses++
+    return this.#fetchOnce(handle).then((found) => {
+      if (found === null) return null
+      return this.#isEnding(found) ? this.#loadEnding(found) : this.#first(found)
+    })
   }
 
   #isEnding({ destroyed, failure }: LiveRecord): boolean {
@@ -126,6 +122,16 @@ export class LiveRecords {
     if (record.expiresAt <= this.#source.now()) return null
     record.asked = true
     return record
+  }
+
+  /** All who ask at one time share one read, and with it one object. */
+  #fetchOnce(handle: string): Promise<LiveRecord | null> {
+    let finding = this.#finding.get(handle)
+    if (finding === undefined) {
+      finding = this.#fetch(handle).finally(() => this.#finding.delete(handle))
+      this.#finding.set(handle, finding)
+    }
+    return finding
   }
 
   async #fetch(handle: string): Promise<LiveRecord | null> {
