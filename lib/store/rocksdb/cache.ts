@@ -84,7 +84,7 @@ export class RecordCache {
    * it would keep the whole Cookie header that it came in.
    */
   nameId(record: LiveRecord, id: string): void {
-    if (record.id !== null || record.cachedWeight === null) return
+    if (record.id !== null || record.ring === null) return
     const copy = Buffer.from(id, 'latin1').toString('latin1')
     record.id = copy
     this.#byId.set(copy, record)
@@ -107,7 +107,7 @@ export class RecordCache {
   /** To be called when a record has changed: its weight may be another. */
   weigh(record: LiveRecord): void {
     const { ring, cachedWeight } = record
-    if (ring === null || cachedWeight === null) return
+    if (ring === null) return
     const weight = record.weight
     ring.bytes += weight - cachedWeight
     this.#grown += Math.max(0, weight - cachedWeight)
@@ -118,7 +118,7 @@ export class RecordCache {
   delete(record: LiveRecord): void {
     this.#evicted.delete(record)
     this.#packed.delete(record.handle)
-    if (record.cachedWeight !== null) this.#remove(record)
+    if (record.ring !== null) this.#remove(record)
   }
 
   /** Makes a record that was evicted an object again: the same, if anybody still has that. */
@@ -135,7 +135,6 @@ export class RecordCache {
 
   #remove(record: LiveRecord): void {
     record.ring?.remove(record)
-    record.cachedWeight = null
     this.#byHandle.delete(record.handle)
     if (record.id === null) return
     this.#byId.delete(record.id)
@@ -183,7 +182,7 @@ export class RecordCache {
         if (ring === this.#known) ring.turn()
         else this.#move(record)
       } else {
-        packed += record.cachedWeight ?? 0
+        packed += record.cachedWeight
         this.#evict(record)
         progress = true
       }

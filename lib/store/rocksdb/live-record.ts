@@ -23,13 +23,13 @@ export class LiveRecord extends IndexedRecord {
   writing = 0
   /** What its `parts` are if the last write that is under way fails. */
   previousParts: Parts | null = null
-  /** What it weighs in the cache's sum, or `null` while it is not in the cache. */
-  cachedWeight: number | null = null
+  /** What it weighs in the cache's sum. */
+  cachedWeight = 0
   /** The id that it was last asked for by; the cache's second index. */
   id: string | null = null
   /** Made when it is let go of for the first time. */
   reference: WeakRef<LiveRecord> | null = null
-  /** Which of the cache's rings it is in, and its neighbours there. */
+  /** Which of the cache's rings it is in, if it is in the cache, and its neighbours there. */
   ring: RecordRing | null = null
   next: LiveRecord | null = null
   previous: LiveRecord | null = null

@@ -22,7 +22,7 @@ export class RecordRing {
     this.hand = next
     record.ring = this
     this.size++
-    this.bytes += record.cachedWeight ?? 0
+    this.bytes += record.cachedWeight
   }
 
   remove(record: LiveRecord): void {
@@ -34,7 +34,7 @@ export class RecordRing {
     record.previous = null
     record.ring = null
     this.size--
-    this.bytes -= record.cachedWeight ?? 0
+    this.bytes -= record.cachedWeight
   }
 
   turn(): void {

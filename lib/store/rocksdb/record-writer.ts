@@ -190,7 +190,7 @@ export class RecordWriter {
     if (record.failure !== null) return Promise.reject(record.failure)
     record.isUnchanged = null
     // A new one becomes the live one of its session, and one that was evicted is in use again.
-    if (record.cachedWeight === null) this.#cache.add(record)
+    if (record.ring === null) this.#cache.add(record)
     const done = record.queued ? this.#commit.join() : this.#commit.add(this.#asWrite(record))
     if (record.writing === 0) return done
     // An earlier write of it may yet fail, and then this one is not made.
