@@ -11,7 +11,7 @@ import { cookieOf, createApp, TestClock, temporaryFolder } from '../support/app.
 import { startChild } from '../support/child.js'
 import { Gate } from '../support/gate.js'
 import { passTime } from '../support/held-timers.js'
-import { openApplicationDatabase } from '../support/rocksdb.js'
+import { openApplicationDatabase, type Traffic } from '../support/rocksdb.js'
 import { begin, readFrom, serve, settle } from '../support/touches.js'
 
 const SECOND = 1000
@@ -36,6 +36,20 @@ function failing(app: FastifyInstance) {
     throw new Error('the handler failed')
   })
   return { half, rest }
+}
+
+/** Begins a save whose write hangs until it is released: what comes meanwhile waits behind it. */
+async function stall(traffic: Traffic, save: () => Promise<{ status: number }>) {
+  const gate = new Gate()
+  traffic.held = { what: 'write', until: gate.opened }
+  const { writes } = traffic
+  const saving = save()
+  await until(() => traffic.writes > writes)
+  const release = (): void => {
+    traffic.held = null
+    gate.open()
+  }
+  return { saving, writes, release }
 }
 
 test('whoever only reads does not wait for a store that hangs, however long', async (t) => {
@@ -143,19 +157,14 @@ test('nor is what is half made by the time that the write goes out', async (t) =
   const { app, get, traffic, clock } = await counted(t, { saveOnError: false })
   const { half, rest } = failing(app)
   const [visitor, other] = [await begin(app), await begin(app)]
-  const gate = new Gate()
   clock.advance({ seconds: 61 })
   await get('/read', visitor.cookie)
-  traffic.held = { what: 'write', until: gate.opened }
-  const { writes } = traffic
-  const saving = get('/set', other.cookie)
-  await until(() => traffic.writes > writes)
+  const { saving, release } = await stall(traffic, () => get('/set', other.cookie))
   // The touch waits for the write that is under way, and the change comes before its own.
   passTime(SECOND)
   const failed = get('/fails', visitor.cookie)
   await half.opened
-  traffic.held = null
-  gate.open()
+  release()
   t.equal((await saving).status, 200)
   await settle(app)
   t.match(await exported(app, visitor.handle), { data: { counter: 1 } })
@@ -171,20 +180,15 @@ test('a change that joins the write of a touch is stored with it, and so is an e
   const { app, get, traffic, clock } = await counted(t)
   app.get('/end', async ({ session }) => session.destroy())
   const [changed, ended, other] = [await begin(app), await begin(app), await begin(app)]
-  const gate = new Gate()
   clock.advance({ seconds: 61 })
   await get('/read', changed.cookie)
   await get('/read', ended.cookie)
-  traffic.held = { what: 'write', until: gate.opened }
-  const { writes } = traffic
-  const saving = get('/set', other.cookie)
-  await until(() => traffic.writes > writes)
+  const { saving, writes, release } = await stall(traffic, () => get('/set', other.cookie))
   passTime(SECOND)
   const changing = get('/set', changed.cookie)
   const ending = get('/end', ended.cookie)
   await until(async () => (await app.sessions.get(changed.handle))?.get('counter') === 2)
-  traffic.held = null
-  gate.open()
+  release()
   await Promise.all([saving, changing, ending])
   t.match(await exported(app, changed.handle), { data: { counter: 2 } })
   t.equal(await exported(app, ended.handle), null)
