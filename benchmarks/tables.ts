@@ -12,7 +12,8 @@ import { WORKLOADS } from './workloads.js'
 /**
  * Draws the committed results, and puts their tables into the documentation, between the comments
  * `<!-- benchmarks: NAME -->` and `<!-- end -->`. NAME is a workload, `summary`, `alternatives`,
- * `goals`, `machine`, or one of `TABLES`. A size within a sentence is between `<!-- measured: FILE.KEY -->` and the same.
+ * `goals`, `machine`, or one of `TABLES`. A size within a sentence is between
+ * `<!-- measured: FILE.KEY -->` and the same.
  *
  *     npm run bench:tables               writes them
  *     npm run bench:tables -- --check    fails if they are not what the results say
@@ -73,8 +74,8 @@ function summary(stored: Map<string, Stored>, peers: readonly string[]): string 
   })
   const head = ['requests/s, bare Fastify = 1 (CPU for each)', ...names]
   const rule = head.map((_, at) => (at === 0 ? '---' : '---:'))
-  const table = [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
-  return underLoad('closedMix', table)
+  const lines = [head, rule, ...rows].map((cells) => `| ${cells.join(' | ')} |`)
+  return underLoad('closedMix', lines.join('\n'))
 }
 
 /** What was measured together, on which machine: that may be another on another day. */

@@ -41,9 +41,7 @@ export class PackedRecords {
   take(handle: string): LiveRecord | undefined {
     const place = this.#find(handle)
     const packed = place === -1 ? null : this.#ring.lend(place)
-    if (packed === null) return undefined
-    const record = unpackRecord(handle, packed)
-    return record
+    return packed === null ? undefined : unpackRecord(handle, packed)
   }
 
   /** An object stands for this session now, wherever it came from. */
